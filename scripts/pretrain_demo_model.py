@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
 from gradiend.demo import model_path
-from gradiend.demo._grammar import PRONOUNS_3PL, PRONOUNS_3SG, generate_sentences
+from gradiend.demo._grammar import PRONOUNS_3PL, PRONOUNS_3SG, sentences
 
 CORPUS_SEED: Final = 1
 HELD_OUT_SEED: Final = 2
@@ -209,9 +209,9 @@ def main() -> None:
     settings, output = parse_arguments()
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    corpus = generate_sentences(settings.sentences, CORPUS_SEED)
+    corpus = sentences(settings.sentences, CORPUS_SEED)
     known = set(corpus)
-    held_out = [text for text in generate_sentences(6_000, HELD_OUT_SEED) if text not in known]
+    held_out = [text for text in sentences(6_000, HELD_OUT_SEED) if text not in known]
     tokenizer = build_tokenizer(corpus)
     model = build_model(settings, tokenizer)
     print(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens")

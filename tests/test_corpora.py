@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradiend.data import TextFilterConfig, TextPredictionDataCreator, TextPreprocessConfig, resolve_base_data
-from gradiend.data.core import _file_sources as line_files
 from gradiend.data.core import _text_source as text_stream
+from gradiend.data.core import base_loader
 from gradiend.data.core._datasets import hub_config_names, load_hub_dataset
 from gradiend.data.core._text_source import Columns, TextSource, stream_texts
 from gradiend.data.core.base_loader import open_source
@@ -92,8 +92,8 @@ def streamed(source: TextSource, seed: int, max_size: int | None = None) -> list
 def test_a_large_corpus_is_streamed_once_in_a_seeded_order(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(line_files, "CHUNK_BYTES", 64)
-    monkeypatch.setattr("gradiend.data.core._file_sources.ROWS", 4)
+    monkeypatch.setattr(base_loader, "CHUNK_BYTES", 64)
+    monkeypatch.setattr("gradiend.data.core.base_loader.ROWS", 4)
     monkeypatch.setattr(text_stream, "WINDOW_TEXTS", 30)
     texts = [f"text {i}" for i in range(400)]
     source = open_source(texts if kind == "list" else write(tmp_path, kind, texts), Columns("text"))
@@ -119,7 +119,7 @@ def test_lines_are_whole_wherever_the_pieces_of_a_file_begin(
     path = tmp_path_factory.mktemp("lines") / "a.txt"
     path.write_bytes((newline.join(lines) + (newline if ends else "")).encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(line_files, "CHUNK_BYTES", size)
+        patch.setattr(base_loader, "CHUNK_BYTES", size)
         source = open_source(path, Columns("text"))
         found = [text for chunk in source.chunks() for text in chunk.texts]
         mixed = [text for chunk in source.chunks(random.Random(0)) for text in chunk.texts]
@@ -130,7 +130,7 @@ def test_lines_are_whole_wherever_the_pieces_of_a_file_begin(
 
 def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_stream, "WINDOW_TEXTS", 500)
-    monkeypatch.setattr(line_files, "CHUNK_BYTES", 1 << 12)
+    monkeypatch.setattr(base_loader, "CHUNK_BYTES", 1 << 12)
     peaks = []
     for n in (4_000, 16_000):
         path = write(tmp_path, "txt", [f"The text no. {i} says that they left." for i in range(n)])

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from gradiend.demo import model_path, sentences
-from gradiend.demo._grammar import SCENES, generate_sentences, plural
+from gradiend.demo._grammar import SCENES, plural
 
 CLASSES = {"3SG": ("he", "she", "it"), "3PL": ("they",)}
 PRONOUN = re.compile(r"\b(he|she|it|they)\b", re.IGNORECASE)
@@ -21,7 +21,7 @@ FRESH_SEED = 77
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    return generate_sentences(3000, FRESH_SEED)
+    return sentences(3000, FRESH_SEED)
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +69,16 @@ def class_probabilities(
 
 
 def test_a_seed_gives_the_same_sentences() -> None:
-    assert generate_sentences(200, 5) == generate_sentences(200, 5)
-    assert generate_sentences(200, 5)[:50] == generate_sentences(50, 5)
-    assert len(set(generate_sentences(200, 5)) & set(generate_sentences(200, 6))) < 20
+    assert sentences(200, 5) == sentences(200, 5)
+    assert sentences(200, 5)[:50] == sentences(50, 5)
+    assert len(set(sentences(200, 5)) & set(sentences(200, 6))) < 20
 
 
 def test_default_sentences_are_not_the_text_the_model_was_trained_on() -> None:
     ours = sentences(1000)
     assert len(ours) == 1000
     for seed in (1, 2, FRESH_SEED):
-        assert ours != generate_sentences(1000, seed)
+        assert ours != sentences(1000, seed)
 
 
 def test_sentences_are_distinct_and_more_than_half_have_no_pronoun(texts: list[str]) -> None:
@@ -114,9 +114,9 @@ def test_plural(noun: str, expected: str) -> None:
 
 
 def test_no_sentences_and_fewer_than_none() -> None:
-    assert generate_sentences(0, 1) == []
+    assert sentences(0, 1) == []
     with pytest.raises(ValueError, match="must be 0 or more, got -1"):
-        generate_sentences(-1, 1)
+        sentences(-1, 1)
     with pytest.raises(ValueError, match="must be 0 or more"):
         sentences(-3)
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import tiny_data
 
+from gradiend.util._keywords import split_order
 from gradiend.visualizer import plot_encoder_by_target, plot_encoder_strip_by_split
-from gradiend.visualizer._encodings import split_order
 from gradiend.visualizer._style import OKABE_ITO
 from gradiend.visualizer.encoder_by_word import outliers, word_places, word_rows
 

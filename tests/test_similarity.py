@@ -14,8 +14,8 @@ import torch
 from model_cases import model_with_gradiend, network, spec
 
 from gradiend.comparison import compute_grouped_similarity_matrices, compute_similarity_matrix
-from gradiend.comparison._groups import component_of, layer_of
 from gradiend.comparison._measures import MEASURES, OF_VECTORS, random_cosines
+from gradiend.comparison.similarity import component_of, layer_of
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model.seed_group import SeedModelGroup
 

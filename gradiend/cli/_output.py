@@ -54,16 +54,13 @@ def print_results(run: ExperimentRun) -> None:
     if metrics.get("goals"):
         _print_goals(console, run, metrics["goals"])
     print()
-    loader = "AutoModelForCausalLM" if _is_causal(run) else "AutoModelForMaskedLM"
+    is_causal = bool(run.rewritten) and run.trainer.get_model().is_decoder_only_model
+    loader = "AutoModelForCausalLM" if is_causal else "AutoModelForMaskedLM"
     for goal, path in run.rewritten.items():
         print(f"Rewritten for {goal}: {loader}.from_pretrained({path!r})")
     for goal, path in run.deltas.items():
         print(f"Delta for {goal}: gradiend.apply_delta(model, {path!r})")
     print(f"Everything is in {run.directory}{'' if run.report_path is None else f'; the page: {run.report_path}'}")
-
-
-def _is_causal(run: ExperimentRun) -> bool:
-    return bool(run.rewritten) and run.trainer.get_model().is_decoder_only_model
 
 
 def _print_training(console: Console, metrics: Mapping[str, Any]) -> None:

@@ -100,13 +100,13 @@ def by_seed(encoded: Encoded, found: Floats) -> Floats:
 
 
 def measured(
-    encoded: Encoded, columns: Flags, cells: Cells, *, owned: bool = False, first: Sequence[bool] | None = None,
-    n_resamples: int = N_RESAMPLES,
+    encoded: Encoded, columns: Flags, cells: Cells = np.asarray, *, owned: bool = False,
+    first: Sequence[bool] | None = None, n_resamples: int = N_RESAMPLES,
 ) -> Measured:  # fmt: skip
     """The cells of a matrix, their intervals over texts, and their null levels.
 
-    `cells` makes them of the features' mean encodings, for which see `means`; `first` is that of `orientation`. Rows of
-    one text are drawn together into a resample.
+    `cells` makes them of the features' mean encodings, which they are by default (see `means`); `first` is that of
+    `orientation`. Rows of one text are drawn together into a resample.
     """
     signs = orientation(encoded, encoded.values[None], first)
     values = (encoded.values * signs[0][:, None])[None]
@@ -122,7 +122,8 @@ def measured(
     level = None
     if encoded.nulls is not None:
         oriented = encoded.nulls * orientation(encoded, encoded.nulls, first)[:, :, None]
-        level = _levels(np.abs(made(oriented)), matrix)
+        levels = np.where(np.isnan(matrix), matrix, np.quantile(np.abs(made(oriented)), LEVEL, axis=0))
+        level = [[None if np.isnan(cell) else float(cell) for cell in row] for row in levels]
     seeds = None
     if len(encoded.owner) > len(encoded.features):
         seeds = cells(by_seed(encoded, means(encoded, values, columns, owned=owned)))
@@ -182,11 +183,6 @@ def _intervals(resampled: Sequence[Floats], matrix: Floats) -> list[list[list[fl
         if len(cell) and np.ptp(cell) > EQUAL:
             found[row][column] = np.quantile(cell, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
     return found
-
-
-def _levels(null: Floats, matrix: Floats) -> list[list[float | None]]:
-    levels = np.where(np.isnan(matrix), matrix, np.quantile(null, LEVEL, axis=0))
-    return [[None if np.isnan(cell) else float(cell) for cell in row] for row in levels]
 
 
 def aggregated(contributions: Floats, aggregate: str) -> Floats:

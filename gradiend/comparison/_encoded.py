@@ -78,13 +78,8 @@ def encode_pool(features: Sequence[Feature], pool: Pool, settings: Settings) -> 
     if null is not None:
         owner = [number for number, feature in enumerate(features) for _ in feature.models]
         first, second = pool.sides(features)
-        nulls = np.stack(
-            [
-                _activated(m, _centred(read[1:], first[:, own], second[:, own]))
-                for m, read, own in zip(models, rows, owner, strict=True)
-            ],
-            axis=1,
-        )
+        centred = (_centred(read[1:], first[:, own], second[:, own]) for read, own in zip(rows, owner, strict=True))
+        nulls = np.stack([_activated(m, own) for m, own in zip(models, centred, strict=True)], axis=1)
     return Encoded(features, pool, np.stack(values), nulls)
 
 

@@ -151,8 +151,8 @@ def _by_gradients(model: Any, words: Sequence[TokenizedWord], wanted: Sequence[D
     signs = [one.random.signs(one.mapping.size) if one.random else None for one in wanted]
     found = [torch.empty(one.count, len(words), dtype=torch.float64) for one in wanted]
 
-    def use(batch: Sequence[int], gradients: Tensor) -> Tensor:
-        del batch
+    def use(_: Sequence[int], gradients: Tensor) -> Tensor:
+        """The projections of a batch's gradients, (all directions, words), those of each GRADIEND in turn."""
         rows = []
         own, read = gradients, None
         for one, some in zip(wanted, signs, strict=True):

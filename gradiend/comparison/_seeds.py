@@ -146,7 +146,8 @@ class Cells:
             "diagonal": "pairs of different seeds" if compared.multi_seed else "each model with itself",
         }
         if initial is not None and not np.isnan(initial).all():
-            result["same_seed_null"] = [[_mean_of_known([initial[p] for p in cell]) for cell in row] for row in pairs]
+            known = [[[float(initial[p]) for p in cell if not np.isnan(initial[p])] for cell in row] for row in pairs]
+            result["same_seed_null"] = [[sum(one) / len(one) if one else None for one in row] for row in known]
         if not compared.multi_seed:
             return result
         counts = sorted({cell["n"] for row in found for cell in row})
@@ -155,11 +156,6 @@ class Cells:
             **result, "multi_seed": True, "seed_aggregate": self.aggregate, "dispersion": self.dispersion,
             "seed_pairing_mode": self.pairing, "seed_selection": compared.selection, "cell_stats": found, **number,
         }  # fmt: skip
-
-
-def _mean_of_known(levels: Sequence[float]) -> float | None:
-    known = [float(level) for level in levels if not np.isnan(level)]
-    return sum(known) / len(known) if known else None
 
 
 INTERVAL = (

@@ -94,22 +94,17 @@ def vector_of(name: str, network: ParamMappedGradiendModel, part: str, topk: int
     by_entry = flat.view(network.latent_dim, -1).T if part == "encoder-weight" else flat.view(network.input_dim, -1)
     values = by_entry.numpy()
     if topk is None:
-        return {
-            entry.name: Block(None if entry.selection is None else entry.indices().numpy(), values[place])
-            for entry, place in network.mapping.slices()
-        }
+        return entries_of(network, values)
     chosen = most_important(network, part, topk)[0].sort().values
     return {entry_name: Block(places, values[local]) for entry_name, places, local in located(network.mapping, chosen)}
 
 
-def entries_of(network: ParamMappedGradiendModel) -> Vector:
-    """The entries that a model has, with no weights: zeros that take no memory."""
+def entries_of(network: ParamMappedGradiendModel, values: NDArray[Any] | None = None) -> Vector:
+    """The entries that a model has, with weights (entries, latents); by default zeros, which take no memory."""
+    values = np.broadcast_to(np.float32(0), (network.mapping.size, 1)) if values is None else values
     return {
-        entry.name: Block(
-            None if entry.selection is None else entry.indices().numpy(),
-            np.broadcast_to(np.float32(0), (entry.num_selected, 1)),
-        )
-        for entry in network.mapping
+        entry.name: Block(None if entry.selection is None else entry.indices().numpy(), values[place])
+        for entry, place in network.mapping.slices()
     }
 
 

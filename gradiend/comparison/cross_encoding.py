@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from gradiend.comparison._cells import Cells, Floats, Measured, measured, result_of
+from gradiend.comparison._cells import Floats, measured, result_of
 from gradiend.comparison._encoded import Encoded, encode_pool
 from gradiend.comparison._features import Feature, Models, Trainers, features_of, positive_classes
 from gradiend.comparison._pool import N_NULLS, VIEWS, Flags, Settings, chosen, pool_of, view_of
@@ -99,7 +99,7 @@ def compute_gradiend_transition_cross_encoding_matrix(
     settings = Settings(split, max_size, null, n_null, n_resamples)
     features = features_of(trainers, models)
     encoded, names, columns = _columns(features, settings, "transition", "transitions", transitions)
-    found = measured(encoded, columns, _plain, n_resamples=n_resamples)
+    found = measured(encoded, columns, n_resamples=n_resamples)
     payload = result_of("gradiend_transition_cross_encoding", encoded, found, names, columns, settings)
     return ComparisonResult({**payload, "transitions_found": list(dict.fromkeys(encoded.pool.seen("transition")))})
 
@@ -160,7 +160,11 @@ def compute_trainer_pair_encoding_matrix(
 
     encoded = encode_pool(features, pool, settings)
     ids = [feature.id for feature in features]
-    found = _measured_pairs(encoded, np.concatenate(pairs, axis=1), cells, first, n_resamples, normalize)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = measured(encoded, np.concatenate(pairs, axis=1), cells, first=first, n_resamples=n_resamples)
+    bad = [name for name, row in zip(ids, np.isfinite(found.matrix), strict=True) if not row.any()]
+    if normalize and bad:
+        raise ValueError(f"normalize=True divides by the diagonal, which is 0 or unknown for {', '.join(bad)}.")
     columns = {"positive_mean": pairs[0], "negative_mean": pairs[1]}.get(metric, pairs[0] | pairs[1])
     payload = result_of("trainer_pair_encoding", encoded, found, ids, columns, settings)
     more = {"value": metric, "normalize": normalize, "positive_class": positive}
@@ -193,7 +197,7 @@ def build_cross_task_encoder_summary(
     features = features_of(trainers, models)
     encoded, names, columns = _columns(features, settings, "transition", "transitions", None)
     pool = encoded.pool
-    found = measured(encoded, columns, _plain, n_resamples=n_resamples)
+    found = measured(encoded, columns, n_resamples=n_resamples)
     oriented = encoded.values * found.signs[:, None]
     rows = []
     for number, feature in enumerate(features):
@@ -226,20 +230,3 @@ def _columns(
     pool = pool_of(features, settings)
     names = chosen(what, wanted, features, pool.seen(view).tolist())
     return encode_pool(features, pool, settings), names, pool.flags(view, names)
-
-
-def _plain(found: Floats) -> Floats:
-    return found
-
-
-def _measured_pairs(
-    encoded: Encoded, columns: Flags, cells: Cells, first: Sequence[bool], n_resamples: int, normalize: bool
-) -> Measured:
-    """The cells of pairs; raises ValueError if they are normalized by 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = measured(encoded, columns, cells, first=first, n_resamples=n_resamples)
-    known = zip(encoded.features, np.isfinite(found.matrix), strict=True)
-    bad = [feature.id for feature, row in known if not row.any()]
-    if normalize and bad:
-        raise ValueError(f"normalize=True divides by the diagonal, which is 0 or unknown for {', '.join(bad)}.")
-    return found

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from gradiend.comparison._groups import GroupBy, grouped
-from gradiend.comparison._initial import InitialWeights, by_model, initial_levels, shared_initial_weights
 from gradiend.comparison._measures import (
     MEASURES,
     OF_VECTORS,
     OVERLAPS,
     VALUES,
+    InitialWeights,
     Scores,
+    initial_levels,
     overlaps,
+    shared_initial_weights,
     top_set,
 )
 from gradiend.comparison._result import ComparisonResult
@@ -24,9 +26,10 @@ from gradiend.comparison._vectors import Vector, common_entries, entries_of, net
 from gradiend.model._architecture import parse_weight_part
 from gradiend.model._topk import topk_count
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.util._keywords import known_keywords, one_of
+from gradiend.util._keywords import known_keywords, nearest, one_of
 
 Models = Mapping[str, Any] | Sequence[Any]
+GroupBy = str | Mapping[str, str | Sequence[str]] | Callable[[str], str]
 
 
 @known_keywords("compute_similarity_matrix")
@@ -165,7 +168,12 @@ def _over(
     of_models = slice(0, len(vectors))
     more: dict[str, Any] = {"block_dim": latents * sum(sizes.values()), "full_zero_filled": True}
     if initial:
-        more["initial_weights_left"] = by_model(signed.matrix, initial, names)
+        # Each model's similarity with its initial weights, of those that share them with another model.
+        more["initial_weights_left"] = {
+            names[member]: float(signed.matrix[member, number])
+            for number, weights in enumerate(initial, start=len(vectors))
+            for member in weights.members
+        }
     own = (of_models, of_models)
     return Scores(matrix[own], signed.null[own], signed.common[own], levels), more
 
@@ -186,3 +194,83 @@ def _result(
     return ComparisonResult(
         measure=measure, model_ids=compared.names, part=part, **resolved, **found, n_matrix=counts, **more
     )
+
+
+# Groups of parameters
+
+OTHER = "other"
+BY_NAME = ("param", "layer", "component")
+
+_LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|transformer|encoder|decoder)\.(\d+)(?:\.|$)")
+_COMPONENTS = (
+    # The first that matches counts: a normalization within an attention is a normalization.
+    ("normalization", r"layer_?norm|layernorm|\bln\w*\b|norm"),
+    ("embeddings", r"embed|\bw[tp]e\b"),
+    ("attention_query", r"\bquery\b|\bq_?(?:proj|lin)\b|\bq\b"),
+    ("attention_key", r"\bkey\b|\bk_?(?:proj|lin)\b|\bk\b"),
+    ("attention_value", r"\bvalue\b|\bv_?(?:proj|lin)\b|\bv\b"),
+    (
+        "attention_output",
+        r"attention\.output|attention\.dense|attn\.c_proj|\bo_?proj\b|\bout_?(?:proj|lin)\b|attn\.wo\b|attention\.o\b",
+    ),
+    (
+        "mlp_up",
+        r"intermediate|c_fc\b|\b(?:gate_)?up_proj\b|\bgate_proj\b|\bfc1\b|\blin1\b|h_to_4h|\bwi(?:_\d)?\b|\bw[13]\b",
+    ),
+    ("mlp_down", r"output\.dense|mlp\.c_proj|\bdown_proj\b|\bfc2\b|\blin2\b|4h_to_h|\bwo\b|\bw2\b"),
+    ("head", r"\bcls\b|head|pooler|predictions|classifier|score|\bvocab_"),
+)
+_COMPONENT = [(name, re.compile(pattern, re.IGNORECASE)) for name, pattern in _COMPONENTS]
+
+
+def layer_of(parameter: str) -> str:
+    """`layer_N` after the first number that follows a name such as layer, h or block; otherwise `other`."""
+    found = _LAYER.search(parameter)
+    return f"layer_{found[1]}" if found else OTHER
+
+
+def component_of(parameter: str) -> str:
+    """What a parameter is a part of, by its name.
+
+    One of embeddings, attention_query, attention_key, attention_value, attention_output, mlp_up, mlp_down,
+    normalization, head, other. Weights that compute query, key and value at once (GPT-2's c_attn) are other.
+    """
+    return next((name for name, pattern in _COMPONENT if pattern.search(parameter)), OTHER)
+
+
+def grouped(sizes: Mapping[str, int], group_by: GroupBy) -> dict[str, dict[str, int]]:
+    """Group → {parameter: its size}, in the order of the parameters; see `compute_grouped_similarity_matrices`.
+
+    ValueError: an unknown name, a parameter that no model has, or a parameter in two groups. TypeError: another type.
+    """
+    function: Callable[[str], str]
+    if isinstance(group_by, str):
+        one_of("group_by", group_by, BY_NAME)
+        function = {"layer": layer_of, "component": component_of}.get(group_by, str)
+    elif isinstance(group_by, Mapping):
+        named = _by_parameter(group_by, sizes)
+        function = lambda parameter: named.get(parameter, OTHER)  # noqa: E731 - one of three
+    elif callable(group_by):
+        function = group_by
+    else:
+        raise TypeError(f"group_by must be one of {', '.join(BY_NAME)}, a dict or a function; got {group_by!r:.60}.")
+    groups: dict[str, dict[str, int]] = {}
+    for parameter, size in sizes.items():
+        group = function(parameter)
+        if not isinstance(group, str):
+            raise TypeError(f"group_by must give the name of a group; got {group!r:.60} for {parameter!r}.")
+        groups.setdefault(group, {})[parameter] = size
+    return groups
+
+
+def _by_parameter(group_by: Mapping[str, str | Sequence[str]], sizes: Mapping[str, int]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in group_by.items():
+        pairs = [(key, value)] if isinstance(value, str) else [(parameter, key) for parameter in value]
+        for parameter, group in pairs:
+            if parameter not in sizes:
+                hint = nearest(str(parameter), list(sizes))
+                raise ValueError(f"group_by names {parameter!r}, which no model maps.{hint}")
+            if found.setdefault(parameter, group) != group:
+                raise ValueError(f"group_by has {parameter!r} in two groups, {found[parameter]!r} and {group!r}.")
+    return found

@@ -19,6 +19,7 @@ from gradiend.gradients import tokenize
 from gradiend.util import PLACEHOLDER
 from gradiend.util._argument_fields import plain
 from gradiend.util._display import Shown, Table, shortened
+from gradiend.util._keywords import split_order
 
 _WORDS_SHOWN = 6
 _FLAGGED_SHOWN = 20
@@ -185,7 +186,6 @@ def beside_others(count: int, n_rows: int) -> str:
 
 
 _EXAMPLES = 3
-_SPLIT_ORDER = ("train", "validation", "test")
 
 
 def summarise(
@@ -202,9 +202,7 @@ def summarise(
     rows = rows.reset_index(drop=True)
     resolved = None if tokenizer is None else resolve_tokenizer(tokenizer)
     names = list(dict.fromkeys([*(classes or ()), *rows[UNIFIED_FACTUAL_CLASS]]))
-    present = rows[UNIFIED_SPLIT].unique()
-    known = [split for split in _SPLIT_ORDER if split in present]
-    splits = [*known, *sorted(set(present) - set(known))]
+    splits = split_order(rows[UNIFIED_SPLIT])
     documents = rows[DOCUMENT] if DOCUMENT in rows.columns else pd.Series(None, index=rows.index, dtype=object)
     texts = rows[UNIFIED_MASKED].str.split().str.join(" ")
     split_of = rows[UNIFIED_SPLIT]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gradiend.demo._grammar import generate_sentences
+from gradiend.demo._grammar import sentences
 
 __all__ = ["model_path", "sentences"]
 
@@ -17,20 +17,3 @@ __all__ = ["model_path", "sentences"]
 def model_path() -> Path:
     """Return the folder of the demo model, for `from_pretrained` of a transformers model or tokenizer."""
     return Path(__file__).parent / "model"
-
-
-def sentences(n: int = 6000, seed: int = 2025) -> list[str]:
-    """Generate texts in the language of the demo model, about 56 % of them without a pronoun.
-
-    Args:
-        n: Number of texts.
-        seed: Seed of the generator. The model was trained on seed 1 and measured on seed 2.
-
-    Returns:
-        ``n`` texts of one or two sentences, with natural casing and punctuation. They are distinct unless twenty draws
-        in a row give a text that is already there.
-
-    Raises:
-        ValueError: ``n`` is negative.
-    """
-    return generate_sentences(n, seed)

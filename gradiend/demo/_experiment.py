@@ -26,13 +26,8 @@ SENTENCES = (
 def write_experiment(output: str | Path, *, model: str | None = None, seed: int = 0) -> str:
     """Write `experiment.yaml` and `sentences.txt` into a folder, in which the experiment then works.
 
-    Args:
-        output: The folder.
-        model: Name or path of a masked or causal language model. Default: the embedded one.
-        seed: First seed of the training.
-
-    Returns:
-        The path of the file, for `gradiend.experiment.read_experiment`.
+    `model` is the name or path of a masked or causal model (default: the embedded one), `seed` the first seed of the
+    training. Returns the path of the file, for `gradiend.experiment.read_experiment`.
     """
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)

@@ -277,8 +277,21 @@ def plural(noun: str) -> str:
     return noun + ("es" if re.search(r"(s|x|ch|sh)$", noun) else "s")
 
 
-def generate_sentences(n: int, seed: int) -> list[str]:
-    """See `gradiend.demo.sentences`; the same seed gives the same texts on every platform."""
+def sentences(n: int = 6000, seed: int = 2025) -> list[str]:
+    """Generate texts in the language of the demo model, about 56 % of them without a pronoun.
+
+    Args:
+        n: Number of texts.
+        seed: Seed of the generator, whose texts are the same on every platform. The model was trained on seed 1 and
+            measured on seed 2.
+
+    Returns:
+        ``n`` texts of one or two sentences, with natural casing and punctuation. They are distinct unless twenty draws
+        in a row give a text that is already there.
+
+    Raises:
+        ValueError: ``n`` is negative.
+    """
     if n < 0:
         raise ValueError(f"n is the number of sentences and must be 0 or more, got {n}.")
     rng = random.Random(seed)

@@ -17,9 +17,8 @@ from gradiend.evaluator._results import EncoderResult
 from gradiend.util._argument_fields import plain
 from gradiend.util._bits import digest_files
 from gradiend.util._cache import FINGERPRINT, RESULT, Cache, Fingerprint
-from gradiend.util._files import read_checked_json, replacing
+from gradiend.util._files import kept_if_possible, read_checked_json, replacing
 from gradiend.util._processes import by_first
-from gradiend.util._room import kept_if_possible
 from gradiend.util._unfinished import kept_in
 
 logger = logging.getLogger(__name__)

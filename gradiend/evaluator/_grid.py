@@ -41,9 +41,8 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, Cache, Fingerprint
 from gradiend.util._digest import digest_json, frame_part, model_parts, restore_tuple_keys_recursively, tokenizer_of
-from gradiend.util._files import read_checked_json, remove, write_checked_json
+from gradiend.util._files import kept_if_possible, read_checked_json, remove, write_checked_json
 from gradiend.util._progress import Progress
-from gradiend.util._room import kept_if_possible
 from gradiend.util.paths import DECODER_DIR, resolve_decoder_stats_path, safe_name
 
 logger = logging.getLogger(__name__)

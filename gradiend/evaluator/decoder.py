@@ -47,11 +47,10 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util import AUTO, BALANCE
 from gradiend.util._checks import AS_IN_ARGUMENTS, numbers, require_flag, require_path, require_texts, require_whole
 from gradiend.util._digest import tokenizer_of
-from gradiend.util._files import require_directory
+from gradiend.util._files import kept_if_possible, require_directory
 from gradiend.util._imports import without_package
 from gradiend.util._isolation import plain_modes
 from gradiend.util._keywords import known_keywords, nearest_first, one_of, split_names
-from gradiend.util._room import kept_if_possible
 from gradiend.util.paths import resolve_decoder_grid_cache_path
 from gradiend.visualizer import plot_probability_shifts
 from gradiend.visualizer._output import checked_plot_options, plot_is_possible

@@ -172,6 +172,7 @@ def push_to_hub(
         _require_empty(dry_run)
 
     def publish(local: Path) -> Published:
+        """Write what is at a place of this machine into a folder, refuse what is private in it, and send the folder."""
         source = Source.at(local, include_base_model=include_base_model)
         base = source.published_base(base_model)
         on_hub = None if is_local(base) else base

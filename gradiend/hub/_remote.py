@@ -177,11 +177,9 @@ class Target:
 def may_pass(error: OSError) -> bool:
     """Whether an error that `explained` has raised may not come again."""
     cause = error.__cause__
-    return (
-        cause.response.status_code in PASSING
-        if isinstance(cause, HfHubHTTPError)
-        else isinstance(cause, client_errors())
-    )
+    if isinstance(cause, HfHubHTTPError):
+        return cause.response.status_code in PASSING
+    return isinstance(cause, client_errors())
 
 
 @contextmanager

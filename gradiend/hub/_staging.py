@@ -42,8 +42,7 @@ from gradiend.trainer._rewrites import is_model_file
 from gradiend.util import paths
 from gradiend.util._cards import is_unedited, write_card
 from gradiend.util._checks import require_path, require_text
-from gradiend.util._files import read_checked_json, read_json, write_checked_json
-from gradiend.util._room import require_room
+from gradiend.util._files import read_checked_json, read_json, require_room, write_checked_json
 from gradiend.util.paths import model_files
 
 PICKLED = (".bin", ".pt", ".pth")

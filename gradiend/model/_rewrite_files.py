@@ -31,10 +31,9 @@ from gradiend.util._cards import write_card
 from gradiend.util._checks import require_path
 from gradiend.util._digest import digest_json, hash_model_weights
 from gradiend.util._display import Shown, Table, facts, number
-from gradiend.util._files import read_checked_json, write_checked_json
+from gradiend.util._files import kept_if_possible, read_checked_json, require_room, write_checked_json
 from gradiend.util._imports import LATER, without_package
 from gradiend.util._keywords import known_keywords
-from gradiend.util._room import kept_if_possible, require_room
 from gradiend.util._tensor_files import file_checksum, read_header, read_tensors, write_tensors
 from gradiend.util.paths import DELTA_FILE, FILES, REWRITE_RECORD, model_files
 

@@ -28,10 +28,10 @@ from gradiend.util._bits import add_bits, add_blocks, digest_weights
 from gradiend.util._checks import require_path
 from gradiend.util._digest import hash_model_weights
 from gradiend.util._display import Shown, Table, facts
+from gradiend.util._files import require_room, weights_size
 from gradiend.util._imports import LATER
 from gradiend.util._keywords import strict_methods
 from gradiend.util._processes import ONE, by_first
-from gradiend.util._room import require_room, weights_size
 from gradiend.util._tensor_files import Pieces
 
 ENCODER_WEIGHT, ENCODER_BIAS = "encoder.0.linear.weight", "encoder.0.linear.bias"

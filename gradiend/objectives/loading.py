@@ -23,10 +23,10 @@ from gradiend.model._rewrite_files import verify_rewritten
 from gradiend.model._shards import is_sharded, whole_state
 from gradiend.objectives.registry import OBJECTIVES, kind_named, kind_of, refuse_unsupported
 from gradiend.util._checks import home_hint
+from gradiend.util._files import require_room, weights_size
 from gradiend.util._isolation import LOADING, exclusive
 from gradiend.util._processes import by_first
 from gradiend.util._progress import others_bars
-from gradiend.util._room import require_room, weights_size
 from gradiend.util.paths import ADAPTER_CONFIG, OWN_BASE_MODEL
 
 logger = logging.getLogger(__name__)

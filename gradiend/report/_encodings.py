@@ -160,13 +160,9 @@ def _described(frame: pd.DataFrame) -> pd.DataFrame:
     }
     labels = "label " + frame["label"].map(step)
     group = texts["source_id"].where(texts["source_id"] != "", labels).where(~neutral, kind.replace(NEUTRAL_NAMES))
-    return frame[["encoded", "label"]].assign(
-        **texts,
-        neutral=neutral,
-        group=group,
-        # A class may have the name of a kind of neutral texts.
-        key=neutral.map({True: "neutral: ", False: "class: "}) + group,
-    )
+    # A class may have the name of a kind of neutral texts.
+    key = neutral.map({True: "neutral: ", False: "class: "}) + group
+    return frame[["encoded", "label"]].assign(**texts, neutral=neutral, group=group, key=key)
 
 
 def _order(frame: pd.DataFrame, classes: Sequence[str]) -> list[str]:

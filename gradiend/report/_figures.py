@@ -121,7 +121,6 @@ class Chart:
     """A chart in pixels of a box of `WIDTH` by `HEIGHT`."""
 
     title: str
-    y_name: str
     x_name: str
     left: float
     right: float
@@ -172,7 +171,7 @@ def chart(
         for one in drawn
     )
     return Chart(
-        title, y_name, x_name, _LEFT, right, _TOP, bottom, x_axis.ticks(4), y_axis.ticks(5), lines, placed,
+        title, x_name, _LEFT, right, _TOP, bottom, x_axis.ticks(4), y_axis.ticks(5), lines, placed,
         f"{title}. {y_name} against {x_name}: {told}.",
     )  # fmt: skip
 

@@ -11,11 +11,10 @@ from typing import Any
 
 from gradiend.util import PLACEHOLDER
 from gradiend.util import _progress as progress
+from gradiend.util._display import UNKNOWN as UNKNOWN
 from gradiend.util._display import shortened
 from gradiend.util.paths import MODEL_DIR
 
-UNKNOWN = "–"
-"""What stands in place of a number that was not measured."""
 THIN = "\u202f"
 """A narrow space at which no line is broken."""
 _TEXT_WIDTH = 220
@@ -52,11 +51,8 @@ def number(value: Any, digits: int = 3) -> str:
 
 def probability(value: Any, digits: int = 3) -> str:
     """A probability with `digits` decimals; one that is too small for these is said to be below the smallest."""
-    return (
-        f"<{10.0**-digits:.{digits}f}"
-        if is_number(value) and 0 < value < 0.5 * 10.0**-digits
-        else number(value, digits)
-    )
+    is_tiny = is_number(value) and 0 < value < 0.5 * 10.0**-digits
+    return f"<{10.0**-digits:.{digits}f}" if is_tiny else number(value, digits)
 
 
 def signed(value: Any, digits: int = 2) -> str:

@@ -20,7 +20,7 @@ from gradiend.util import AUTO
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import Cache
 from gradiend.util._checks import require_finite
-from gradiend.util._room import kept_if_possible
+from gradiend.util._files import kept_if_possible
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import LR_SEARCH
 

@@ -25,13 +25,12 @@ from gradiend.util._argument_fields import plain
 from gradiend.util._cache import differences
 from gradiend.util._checks import require_path
 from gradiend.util._digest import model_parts, tokenizer_of
-from gradiend.util._files import made_aside, require_directory
+from gradiend.util._files import made_aside, require_directory, require_room, weights_size
 from gradiend.util._imports import LATER
 from gradiend.util._keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util._lock import unchanged
 from gradiend.util._processes import processes
 from gradiend.util._progress import others_bars
-from gradiend.util._room import require_room, weights_size
 from gradiend.util.logging import get_logger
 
 logger = get_logger(__name__)

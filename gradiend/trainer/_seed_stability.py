@@ -16,7 +16,7 @@ from gradiend.model._checkpoint_files import read_config
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._bootstrap import LEVEL, N_RESAMPLES, interval_of_mean, resampled_weights
 from gradiend.util._processes import processes
-from gradiend.visualizer.topk._sets import RanksWeights, intersections, shares, topk_sets
+from gradiend.visualizer.topk._overlaps import RanksWeights, intersections, shares, topk_sets
 
 FEWEST = 2
 """Seeds that a comparison needs."""

@@ -51,9 +51,9 @@ from gradiend.util._argument_fields import plain
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util._digest import model_parts
 from gradiend.util._display import Shown, Table, facts
+from gradiend.util._files import kept_if_possible
 from gradiend.util._imports import LATER, without_package
 from gradiend.util._keywords import known_keywords
-from gradiend.util._room import kept_if_possible
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import BALANCE_PLOT, SHIFTS_PLOT, seen_from, working_folder
 from gradiend.visualizer import Visualizer, plot_balance, plot_encoder_distributions

@@ -114,16 +114,9 @@ def base_model_digest(base_model: Any) -> str:
 def gradiend_digest(model: WithGradiend) -> str:
     """A digest of a GRADIEND: its architecture, weights, map, source, target and encoding direction."""
     gradiend = model.gradiend
-    return digest_json(
-        [
-            [gradiend.activation_encoder, gradiend.activation_decoder, gradiend.bias_decoder],
-            gradiend.weights_digest(),
-            gradiend.param_map_hash,
-            model.source,
-            model.target,
-            model.feature_class_encoding_direction,
-        ]
-    )
+    architecture = [gradiend.activation_encoder, gradiend.activation_decoder, gradiend.bias_decoder]
+    weights = [gradiend.weights_digest(), gradiend.param_map_hash]
+    return digest_json([architecture, *weights, model.source, model.target, model.feature_class_encoding_direction])
 
 
 def source_digest(source: Any) -> str:
@@ -202,7 +195,11 @@ def hash_it(value: Any, return_num: bool = False) -> Any:
         value: Text, number, or a list, tuple, set or dict of such values; another object enters with its repr.
         return_num: Whether to return a number instead of hexadecimal digits.
     """
-    text = json.dumps(convert_tuple_keys_recursively(value), sort_keys=True, default=_unordered)
+
+    def readable(other: Any) -> Any:
+        return sorted(other, key=repr) if isinstance(other, (set, frozenset)) else repr(other)
+
+    text = json.dumps(convert_tuple_keys_recursively(value), sort_keys=True, default=readable)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return int(digest, 16) if return_num else digest
 
@@ -281,10 +278,6 @@ def cached_revision(name: str, revision: str | None = None) -> str | None:
     except HFValidationError:
         return None
     return Path(found).parent.name if isinstance(found, str) else None
-
-
-def _unordered(value: Any) -> Any:
-    return sorted(value, key=repr) if isinstance(value, (set, frozenset)) else repr(value)
 
 
 def _restored(key: Any) -> Any:

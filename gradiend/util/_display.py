@@ -79,9 +79,9 @@ class Result(Shown, dict[str, Any]):
         return dict, (dict(self),)
 
 
-def facts(title: str, known: Mapping[str, object | None], note: str = "") -> Table:
+def facts(title: str, known: Mapping[str, object | None]) -> Table:
     """A table of names and values; a name without a value is left out."""
-    return Table(title, (), [(name, str(value)) for name, value in known.items() if value not in (None, "")], note)
+    return Table(title, (), [(name, str(value)) for name, value in known.items() if value not in (None, "")])
 
 
 def number(value: float | None, form: str = ".3f") -> str:

@@ -219,6 +219,12 @@ def split_names(split: str | Sequence[str]) -> list[str]:
     return names
 
 
+def split_order(splits: Iterable[str]) -> list[str]:
+    """The splits of some rows, each once: train, validation and test, then others by their names."""
+    found, usual = set(splits), ("train", "validation", "test")
+    return [name for name in usual if name in found] + sorted(found.difference(usual))
+
+
 def normalize_split_name(name: str) -> str:
     """The canonical name of a split, such as `"Val"`: lower case, no surrounding spaces, and validation for val."""
     require_text("split", name)

@@ -17,14 +17,7 @@ ZeroDivision = Literal["warn", 0, 1]
 
 
 def accuracy_score(y_true: Labels, y_pred: Labels) -> float:
-    """The share of positions at which the two sequences agree.
-
-    Args:
-        y_true: The right labels, length n.
-        y_pred: The predicted labels, length n.
-
-    Returns:
-        A number in [0, 1]; 0.0 for empty input.
+    """The share of positions at which the right labels (n,) and the predicted labels (n,) agree; 0.0 for empty input.
 
     Raises ValueError if the lengths differ or an input is not one-dimensional.
     """

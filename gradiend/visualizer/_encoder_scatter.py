@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from gradiend.util._files import replacing
 from gradiend.util._imports import install_hint
 from gradiend.util.paths import SCATTER_PLOT
-from gradiend.visualizer._encodings import EncodingRun, Encodings, checked_frame, given_or_encoded, in_directory
-from gradiend.visualizer._output import marked, plot_keywords
+from gradiend.visualizer._encodings import Encodings, checked_frame, given_or_encoded, in_directory
+from gradiend.visualizer._output import Run, marked, plot_keywords
 from gradiend.visualizer._style import DEFAULT_CMAP, GOLDEN_RATIO, NEUTRAL_COLORS, distinct_colors, shortened
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ _TITLES = {"source_id": "factual class", "target_id": "alternative class"}
 
 @plot_keywords
 def plot_encoder_scatter(
-    trainer: EncodingRun | None = None, encoder_df: Encodings | None = None, *, color_by: str = "label",
+    trainer: Run | None = None, encoder_df: Encodings | None = None, *, color_by: str = "label",
     hover_cols: Sequence[str] | None = None, jitter_scale: float = 0.15, max_points: int | None = None,
     stratify_by: str | None = None, cmap: str = DEFAULT_CMAP, output_path: str | Path | None = None,
     output_dir: str | Path | None = None, experiment_dir: str | Path | None = None, show: bool = True,
@@ -142,7 +142,7 @@ def lay_out(
 
 
 def _destination(
-    trainer: EncodingRun | None, output_path: str | Path | None, output_dir: str | Path | None,
+    trainer: Run | None, output_path: str | Path | None, output_dir: str | Path | None,
     experiment_dir: str | Path | None,
 ) -> Path | None:  # fmt: skip
     if output_path is not None:

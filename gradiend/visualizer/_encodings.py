@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from gradiend.util._keywords import nearest
+from gradiend.visualizer._output import Run
 from gradiend.visualizer._style import shown
 
 Encodings = pd.DataFrame | Mapping[str, Any]
@@ -21,23 +22,6 @@ Encodings = pd.DataFrame | Mapping[str, Any]
 ARROW = " -> "
 SPLIT = "data_split"
 """Column with the split of an encoded row; "" for a row that is in no split, such as neutral text."""
-_ORDER = ("train", "validation", "test")
-
-
-class Run(Protocol):
-    """The part of a trainer that the plots of encodings need: its name and its directory."""
-
-    @property
-    def run_id(self) -> str | None: ...
-
-    @property
-    def experiment_dir(self) -> str | Path | None: ...
-
-
-class EncodingRun(Run, Protocol):
-    """A run that makes encodings of splits, with 'encoder_df' in the result."""
-
-    def evaluate_encoder(self, *, split: str | Sequence[str], return_df: bool) -> Mapping[str, Any]: ...
 
 
 def title_of(what: str, run: Run | None) -> str:
@@ -50,19 +34,13 @@ def in_directory(run: Run | None, name: str) -> Path | None:
     return None if run is None or run.experiment_dir is None else Path(run.experiment_dir) / name
 
 
-def given_or_encoded(run: EncodingRun | None, given: Encodings | None, split: str | Sequence[str]) -> Encodings:
+def given_or_encoded(run: Run | None, given: Encodings | None, split: str | Sequence[str]) -> Encodings:
     """The given encodings, or those that a run makes of some splits; ValueError if there is neither."""
     if given is not None:
         return given
     if run is None:
         raise ValueError("There is nothing to plot: pass encoder_df or a trainer.")
     return run.evaluate_encoder(split=split, return_df=True)
-
-
-def split_order(splits: Iterable[str]) -> list[str]:
-    """Return the splits of rows: train, validation and test, then others by their names."""
-    found = set(splits)
-    return [name for name in _ORDER if name in found] + sorted(found - set(_ORDER))
 
 
 def frame_of(encodings: Encodings) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
@@ -165,6 +165,26 @@ def require_matplotlib() -> bool:
 def plot_is_possible() -> bool:
     """Tell whether matplotlib is installed; if it is not, a warning before the work says that the plot is left out."""
     return bool(without_package(require_matplotlib, "The plot"))
+
+
+class Run(Protocol):
+    """What plots take of a trainer; each takes a part of it."""
+
+    @property
+    def run_id(self) -> str | None: ...
+
+    @property
+    def experiment_dir(self) -> str | Path | None: ...
+
+    @property
+    def target_classes(self) -> Sequence[str] | None: ...
+
+    @property
+    def pair(self) -> tuple[str, str] | None: ...
+
+    def get_training_stats(self) -> Mapping[str, Any] | None: ...
+
+    def evaluate_encoder(self, *, split: str | Sequence[str], return_df: bool) -> Mapping[str, Any]: ...
 
 
 @runtime_checkable

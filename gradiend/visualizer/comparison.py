@@ -14,11 +14,9 @@ import pandas as pd
 from gradiend.util._checks import require_mapping, require_path
 from gradiend.util._files import replacing
 from gradiend.util._keywords import known_keywords, nearest, one_of
-from gradiend.util._processes import by_first
-from gradiend.visualizer._arrangement import Matrix, require_known
+from gradiend.visualizer._arrangement import DISPLAYS, Matrix, Payload, cell_texts, copied, require_known
 from gradiend.visualizer._matrix import DrawnMatrix, HeatmapOptions, by_text
 from gradiend.visualizer._output import plot_keywords
-from gradiend.visualizer._payload import DISPLAYS, Payload, cell_texts, copied
 from gradiend.visualizer._style import REFERENCE_COLOR
 
 if TYPE_CHECKING:
@@ -131,7 +129,8 @@ def plot_comparison_heatmap(
     if notes:
         drawn_in.figure.supxlabel(notes, fontsize=8, color=REFERENCE_COLOR)
     if csv is not None:
-        _write_csv(csv, arranged)
+        with replacing(csv) as temporary:
+            pd.DataFrame(arranged.matrix, index=arranged.rows, columns=arranged.columns).to_csv(temporary)
     return drawn.deliver(drawn_in, path, arranged.content)
 
 
@@ -210,10 +209,3 @@ def _draw_glyphs(ax: Axes, widths: Matrix) -> None:
             leg = 0.4 * float(width) / float(widths.max())
             corner = [(column + 0.5, row - 0.5), (column + 0.5 - leg, row - 0.5), (column + 0.5, row - 0.5 + leg)]
             ax.add_patch(Polygon(corner, closed=True, facecolor=REFERENCE_COLOR, linewidth=0))
-
-
-@by_first
-def _write_csv(path: str | Path, arranged: Payload) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with replacing(Path(path)) as temporary:
-        pd.DataFrame(arranged.matrix, index=arranged.rows, columns=arranged.columns).to_csv(temporary)

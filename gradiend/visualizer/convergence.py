@@ -1,4 +1,4 @@
-"""The plot of a training over its steps: correlation and mean encodings."""
+"""The plots of trainings over their steps: of one training, and of the probes of a search for a learning rate."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradiend.model._checkpoint_files import read_training
 from gradiend.util._keywords import one_of
 from gradiend.util.paths import CONVERGENCE_PLOT, TRAINING
-from gradiend.visualizer._output import USUAL, FigureOptions, plot_keywords
+from gradiend.visualizer._output import (
+    USUAL,
+    FigureOptions,
+    Run,
+    plot_keywords,
+    require_destination,
+    with_image_suffix,
+)
 from gradiend.visualizer._style import MARKERS, REFERENCE_COLOR, add_legend, distinct_colors, shown, tidy
 
 if TYPE_CHECKING:
@@ -29,18 +36,9 @@ _MARKERS_A_LINE = 25
 _SHADE = 0.18
 
 
-class _TrainedRun(Protocol):
-    """The part of a trainer that the plot needs: its directory, and the content of training.json if there is one."""
-
-    @property
-    def experiment_dir(self) -> str | Path | None: ...
-
-    def get_training_stats(self) -> Mapping[str, Any] | None: ...
-
-
 @plot_keywords
 def plot_training_convergence(
-    trainer: _TrainedRun | None = None, model_path: str | Path | None = None,
+    trainer: Run | None = None, model_path: str | Path | None = None,
     training_stats: Mapping[str, Any] | None = None, *, plot_mean_by_class: bool = True,
     plot_mean_by_feature_class: bool | None = None, plot_correlation: bool = True,
     class_spread: Literal["minmax", "iqr", "ci95"] | None = None, best_step: bool = True,
@@ -103,7 +101,7 @@ def plot_training_convergence(
     return options.deliver(figure, path, figure.axes)
 
 
-def _recorded(trainer: _TrainedRun | None, model_path: str | Path | None) -> Mapping[str, Any]:
+def _recorded(trainer: Run | None, model_path: str | Path | None) -> Mapping[str, Any]:
     """Return the content of training.json in `model_path`, or in the directory of the trainer."""
     if model_path is not None:
         content = read_training(Path(model_path))
@@ -326,3 +324,53 @@ def _mark_best(axes: Sequence[Axes], step: float, correlation: float | None) -> 
     label = f"best step {step:g}"
     lines[0].set_label(label if correlation is None else f"{label}\n(correlation {correlation:.3f})")
     return lines[0]
+
+
+# The search for a learning rate
+
+
+@plot_keywords
+def plot_learning_rate_search(
+    result: Mapping[str, Any], *, output: str | Path | None = None, show: bool = True, title: bool | str = True,
+    figsize: tuple[float, float] | None = None, dpi: float | None = None,
+) -> str:  # fmt: skip
+    """Plot the correlation and the smaller class mean of every rate over the steps of its probe.
+
+    Arguments that are not described are those of `plot_training_convergence`.
+
+    Args:
+        result: The search, as `LRSearchResult.to_dict` gives it and training.json has it.
+        output: The file to write; an extension names the format.
+
+    Returns:
+        The path of the file, "" if no file was written.
+
+    Raises:
+        ValueError: No evaluated probe, or neither a file nor `show`.
+        ImportError: matplotlib is not installed.
+    """
+    options = FigureOptions.of(locals())
+    path = with_image_suffix(output)
+    require_destination(path, show, "output")
+    probes = [probe for probe in result["probes"] if any(point["correlation"] is not None for point in probe["curve"])]
+    if not probes:
+        raise ValueError("There is nothing to plot: this search measured no correlation.")
+    figure = options.figure((9, 4), "Search for a learning rate")
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    for number, (probe, color) in enumerate(zip(probes, distinct_colors(len(probes)), strict=True)):
+        curve = [point for point in probe["curve"] if point["correlation"] is not None]
+        steps = [point["step"] for point in curve]
+        chosen = probe["lr"] == result["best_lr"]
+        style = {"color": color, "marker": MARKERS[number % len(MARKERS)], "linewidth": 3 if chosen else 1.2}
+        label = f"{probe['lr']:g} {'chosen' if chosen else probe['status']}"
+        left.plot(steps, [point["correlation"] for point in curve], markevery=[-1], label=label, **style)
+        means = [min(point["mean_by_class"]["1"], -point["mean_by_class"]["-1"]) for point in curve]
+        right.plot(steps, means, markevery=[-1], **style)
+    left.set_ylabel("correlation")
+    right.set_ylabel("smaller class mean")
+    for axes in (left, right):
+        axes.axhline(0, color=REFERENCE_COLOR, linewidth=0.8)
+        axes.set_xlabel("step of the probe")
+        tidy(axes)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    return str(options.deliver(figure, path, figure.axes))

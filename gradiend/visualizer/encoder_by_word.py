@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradiend.util._checks import require_whole
-from gradiend.util._keywords import one_of
+from gradiend.util._keywords import one_of, split_order
 from gradiend.util.paths import WORDS_PLOT, WORDS_STRIP
 from gradiend.visualizer._encoder_scatter import (
     HOVER_COLUMNS,
@@ -26,15 +26,13 @@ from gradiend.visualizer._encoder_scatter import (
 )
 from gradiend.visualizer._encodings import (
     SPLIT,
-    EncodingRun,
     Encodings,
     checked_frame,
     given_or_encoded,
     in_directory,
-    split_order,
     title_of,
 )
-from gradiend.visualizer._output import FigureOptions, plot_keywords, require_matplotlib
+from gradiend.visualizer._output import FigureOptions, Run, plot_keywords, require_matplotlib
 from gradiend.visualizer._style import DEFAULT_CMAP, GOLDEN_RATIO, add_legend, distinct_colors, shown, tidy
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ STYLES = ("strip", "box", "violin")
 
 @plot_keywords
 def plot_encoder_by_target(
-    trainer: EncodingRun | None = None, encoder_df: Encodings | None = None, *, plot_style: str = "strip",
+    trainer: Run | None = None, encoder_df: Encodings | None = None, *, plot_style: str = "strip",
     split: str | Sequence[str] = "all", target_col: str = "factual", max_words: int = 120, interactive: bool = False,
     output: str | Path | None = None, show: bool = True, title: bool | str = True,
     figsize: tuple[float, float] | None = None, height: int = 500, cmap: str = DEFAULT_CMAP,
@@ -114,7 +112,7 @@ def plot_encoder_by_target(
 
 @plot_keywords
 def plot_encoder_strip_by_split(
-    trainer: EncodingRun | None = None, encoder_df: Encodings | None = None, *, aggregate_targets: bool = True,
+    trainer: Run | None = None, encoder_df: Encodings | None = None, *, aggregate_targets: bool = True,
     label_outliers: str | None = "iqr", outlier_k: float | None = None, label_samples: int = 0,
     label_words: Sequence[str] = (), split: str | Sequence[str] = "all", target_col: str = "factual",
     output: str | Path | None = None, show: bool = True, title: bool | str = True,

@@ -6,28 +6,26 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from gradiend.util._display import UNKNOWN
-from gradiend.util._keywords import one_of
+from gradiend.util._keywords import one_of, split_order
 from gradiend.util.paths import ENCODER_PLOT, safe_name
 from gradiend.visualizer._encodings import (
     SPLIT,
     EncodingGroup,
     Encodings,
-    Run,
     encoding_groups,
     group_name,
     in_directory,
     merged,
     ordered,
     paired,
-    split_order,
     title_of,
 )
-from gradiend.visualizer._output import FigureOptions, plot_keywords
+from gradiend.visualizer._output import FigureOptions, Run, plot_keywords
 from gradiend.visualizer._style import (
     DEFAULT_CMAP,
     GOLDEN_RATIO,
@@ -58,16 +56,9 @@ _ROTATE_FROM = 7
 _MEDIAN: dict[str, Any] = {"color": "black", "markersize": 7, "linestyle": "none"}
 
 
-class _EncodedRun(Run, Protocol):
-    """A run with its target classes, the positive class first."""
-
-    @property
-    def pair(self) -> tuple[str, str] | None: ...
-
-
 @plot_keywords
 def plot_encoder_distributions(
-    trainer: _EncodedRun, encoder_df: Encodings | None = None, output: str | Path | None = None,
+    trainer: Run, encoder_df: Encodings | None = None, output: str | Path | None = None,
     output_dir: str | Path | None = None, show: bool = True, title: bool | str = True,
     violin_order: Sequence[str] | None = None, paired_legend_labels: Sequence[str] | None = None,
     legend_name_mapping: Mapping[str, str] | None = None,

@@ -193,16 +193,11 @@ def format_transition_label(transition: str, target: str | None = None, *, bidir
         ValueError: A class is empty.
     """
     require_text("transition", transition)
+    arrows = ARROWS[_arrows()]
     if target is None:
-        return with_arrows(transition)
+        return _ARROW.sub(lambda found: f" {arrows[found[1] in ('<->', '↔')]} ", transition)
     require_text("target", target)
-    return f"{transition} {ARROWS[_arrows()][bidirectional]} {target}"
-
-
-def with_arrows(text: str) -> str:
-    """The text with each arrow in it in the configured style, between spaces."""
-    directed, both = ARROWS[_arrows()]
-    return _ARROW.sub(lambda found: f" {both if found[1] in ('<->', '↔') else directed} ", text)
+    return f"{transition} {arrows[bidirectional]} {target}"
 
 
 def arrow_or(default: str, *, bidirectional: bool = False) -> str:

@@ -8,13 +8,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradiend.util import BALANCE
 from gradiend.util._keywords import nearest, nearest_first
-from gradiend.visualizer._output import USUAL, FigureOptions, checked_output, marked, plot_keywords
+from gradiend.visualizer._output import USUAL, FigureOptions, Run, checked_output, marked, plot_keywords
 from gradiend.visualizer._style import (
     MARKERS,
     REFERENCE_COLOR,
@@ -52,16 +52,9 @@ _LABEL_POINTS = 8.0
 """Size of the labels of steps."""
 
 
-class _ClassedRun(Protocol):
-    """The part of a trainer that the plot needs: the classes to draw."""
-
-    @property
-    def target_classes(self) -> Sequence[str] | None: ...
-
-
 @plot_keywords
 def plot_probability_shifts(
-    trainer: _ClassedRun | None = None, decoder_results: Mapping[str, Any] | None = None,
+    trainer: Run | None = None, decoder_results: Mapping[str, Any] | None = None,
     plotting_data: Mapping[str, Any] | None = None, class_ids: Sequence[str] | None = None,
     target_class: str | Sequence[str] | None = None, increase_target_probabilities: bool = True,
     output: str | Path | None = None, show: bool = True, figsize: tuple[float, float] | None = None,
@@ -156,7 +149,6 @@ class ShiftCurves:
     base: GridPoint | None
     points: tuple[GridPoint, ...]
     classes: tuple[str, ...]
-    """Classes whose probabilities are drawn."""
     datasets: tuple[str, ...]
     """Dataset classes; each has a panel."""
     selected: tuple[Selected, ...]

@@ -71,13 +71,9 @@ class SpacyReader:
         self._needed = frozenset(needed)
         self._download_if_missing = download_if_missing
 
-    def load(self) -> None:
-        """Load the pipeline now; the errors are those of `load_spacy_model`."""
-        _ = self.nlp
-
     @cached_property
     def nlp(self) -> Language:
-        """The pipeline."""
+        """The pipeline; the first use raises the errors of `load_spacy_model`."""
         nlp = load_spacy_model(self.model, self._download_if_missing)
         # the limit protects the memory of parser and entity recognizer, which are rarely needed here
         nlp.max_length = sys.maxsize

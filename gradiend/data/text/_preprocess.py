@@ -252,17 +252,13 @@ _BATCH = 128
 
 
 class SpacySentences:
-    """Splits texts at new lines, and each line by a spaCy pipeline; the errors are those of `SpacyReader.load`."""
+    """Splits texts at new lines, and each line by a spaCy pipeline; the errors are those of `load_spacy_model`."""
 
     def __init__(self, model: str | os.PathLike[str], download_if_missing: bool = False) -> None:
         self._reader = SpacyReader(model, {TokenProperty.SENTENCE_START}, download_if_missing)
-        self._reader.load()
-
-    @property
-    def finds_sentences(self) -> bool:
-        """Whether a component of the pipeline finds the beginnings of sentences; a tagger alone does not."""
         (found,) = self._reader.read(["One. Two."], lambda _, doc: doc.has_annotation("SENT_START"))
-        return found
+        self.finds_sentences: bool = found
+        """Whether a component of the pipeline finds the beginnings of sentences; a tagger alone does not."""
 
     def split(self, texts: Iterable[str]) -> Iterator[list[str]]:
         """Yield the sentences of each text, stripped, none empty; texts are read ahead by up to one batch."""

@@ -122,23 +122,19 @@ def _table(data: pd.DataFrame | str | Path) -> pd.DataFrame:
 
 def parsed_tables(data: RawData, columns: ColumnNames, contrast: Contrast | None = None) -> list[ParsedTable]:
     """Understand the columns of a table, or of a table per class, of which empty ones are left out."""
+    # Without the split column all rows would silently count as training data.
+    needed = columns.chosen("split", "document")
     if isinstance(data, Mapping):
         tables = per_class_tables(data, columns, contrast)
         for table in tables:
-            _require_named(table.frame, columns, table.where)
+            require_columns(table.frame, needed, table.where)
         return tables
     frame = _table(data)
     if frame.empty:
         raise ValueError("The data has no rows.")
-    _require_named(frame, columns)
+    require_columns(frame, needed)
     word, word_class = explicit_alternatives(frame, columns)
     return [merged_table(frame, columns, word, word_class)]
-
-
-def _require_named(frame: pd.DataFrame, columns: ColumnNames, where: str = "") -> None:
-    # Without the split column all rows would silently count as training data.
-    named = {columns.split: ColumnNames.split, columns.document: ColumnNames.document}
-    require_columns(frame, [name for name, default in named.items() if name != default], where)
 
 
 def _factual_classes(tables: list[ParsedTable]) -> list[str]:

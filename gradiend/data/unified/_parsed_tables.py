@@ -47,11 +47,9 @@ class ParsedTable:
     frame: pd.DataFrame
     """One row per text."""
     masked_col: str
-    """Column of the texts."""
     split_col: str
     """Column of the splits, which the table may lack."""
     word_col: str
-    """Column of the words that stand in the texts."""
     factual_class: pd.Series
     """The class of each word, on the index of the table."""
     alternative_col: str | None = None
@@ -149,9 +147,8 @@ def holds_values(frame: pd.DataFrame, column: str, where: str = "") -> bool:
 
 def explicit_alternatives(frame: pd.DataFrame, columns: ColumnNames, where: str = "") -> tuple[str | None, str | None]:
     """Find the optional columns of the alternative and of its class; both are None without alternatives."""
+    require_columns(frame, columns.chosen("alternative", "alternative_class"), where)
     named = (columns.alternative, columns.alternative_class)
-    defaults = (ColumnNames.alternative, ColumnNames.alternative_class)
-    require_columns(frame, [name for name, default in zip(named, defaults, strict=True) if name != default], where)
     word, word_class = (name if holds_values(frame, name, where) else None for name in named)
     return (word, word_class) if word else (None, None)
 

@@ -62,6 +62,10 @@ class ColumnNames:
     use_class_names_as_columns: bool = True
     """In a dict of frames, whether a column named like a class holds the words of that class."""
 
+    def chosen(self, *columns: str) -> list[str]:
+        """Those of some columns that have another name than by default, and so must be there."""
+        return [vars(self)[name] for name in columns if vars(self)[name] != getattr(ColumnNames, name)]
+
 
 def require_split(df: pd.DataFrame, split: str) -> pd.DataFrame:
     """Take the rows of one split of a unified frame, numbered from 0; the name is in any spelling.

@@ -258,7 +258,7 @@ class LRSearchResult(Shown):
             ValueError: Neither a file nor show.
             ImportError: matplotlib is not installed.
         """
-        from gradiend.visualizer.learning_rate import plot_learning_rate_search  # noqa: PLC0415 - a later import is lighter
+        from gradiend.visualizer.convergence import plot_learning_rate_search  # noqa: PLC0415 - a later import is lighter
 
         return plot_learning_rate_search(self.to_dict(), output=output, show=show, title=title)
 

@@ -20,10 +20,9 @@ from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import best_correlation, convergence, last_loss, target_means, without_reason
 from gradiend.util._argument_fields import plain
 from gradiend.util._checks import require_whole
-from gradiend.util._files import made_aside, write_checked_json
+from gradiend.util._files import made_aside, require_room, write_checked_json
 from gradiend.util._isolation import RANDOM_STATE, exclusive
 from gradiend.util._processes import by_first, processes
-from gradiend.util._room import require_room
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import SEED_REPORT, TRAINING
 

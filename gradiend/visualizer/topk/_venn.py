@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gradiend.util._imports import require_package
 from gradiend.visualizer._output import FigureOptions, plot_keywords, require_matplotlib, with_image_suffix
 from gradiend.visualizer._style import OKABE_ITO, REFERENCE_COLOR, add_legend, shown, tidy
-from gradiend.visualizer.topk._sets import DEFAULT_PART, Models, combination_sizes, compute_topk_sets, named_models
+from gradiend.visualizer.topk._overlaps import DEFAULT_PART, Models, combination_sizes, compute_topk_sets, named_models
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -157,13 +158,8 @@ def _forms(word: str) -> list[str]:
     plain = word.removesuffix(_AS_PICTURE)
     if plain and unicodedata.category(plain[-1]) == "So":
         written = [plain + _AS_PICTURE, plain, *written]  # the longer one first, as in `_compile`
-    return list(
-        dict.fromkeys(
-            form
-            for one in written
-            for form in (one, unicodedata.normalize("NFC", one), unicodedata.normalize("NFD", one))
-        )
-    )
+    composed = ((one, unicodedata.normalize("NFC", one), unicodedata.normalize("NFD", one)) for one in written)
+    return list(dict.fromkeys(chain.from_iterable(composed)))
 
 
 def _is_whole(sentence: str, match: re.Match[str]) -> bool:

@@ -36,10 +36,10 @@ from gradiend.data.text.prediction._collector import BALANCING, collect_examples
 from gradiend.data.text.prediction._creation_arguments import (
     TrainingRequest,
     parse_classes,
+    parse_format,
     partners_of,
     require_folder_names,
 )
-from gradiend.data.text.prediction._division import balanced, with_splits
 from gradiend.data.text.prediction._masking import Masker, MaskingRules
 from gradiend.data.text.prediction._tag_resolver import TagResolver, TokenExclusion
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS
@@ -213,7 +213,7 @@ class TextPredictionDataCreator(Shown):
         by_document = self.document_column is not None if split_by_document is None else split_by_document
         ratios = SplitRatios(train_ratio, val_ratio, test_ratio, split_name)
         request = TrainingRequest(
-            frames.parse_format(format), parse_balance(balance), ratios, max_size_per_class,
+            parse_format(format), parse_balance(balance), ratios, max_size_per_class,
             min_rows_per_class_for_split, by_document, keep_several_classes, split_by_target,
             min_rows_per_target_for_balance, raise_on_incomplete_classes,
         )  # fmt: skip
@@ -257,7 +257,7 @@ class TextPredictionDataCreator(Shown):
             OSError: The output folder cannot be written to; this error comes before the work.
             ImportError: pyarrow (for Parquet) or datasets (for a data set folder) is needed and not installed.
         """
-        frames.parse_format(format)
+        parse_format(format)
         require_whole("max_size", max_size, 1, none_means="for all")
         lemmas = [flat.word for config in self.classes for flat in config.flatten() if flat.is_lemma]
         exclusion = TokenExclusion(excluded_spacy_tags, lemmas, self.spacy_model, self.download_if_missing)
@@ -332,12 +332,12 @@ class TextPredictionDataCreator(Shown):
             report.require_found(self.classes, collected, self._source.name, self._near_misses)
         else:
             rows_of = report.without_incomplete(rows_of, request.min_rows_per_class_for_split, target)
-        classes = balanced(rows_of, [config.weight for config in self.classes if config.id in rows_of], request)
+        classes = frames.balanced(rows_of, [config.weight for config in self.classes if config.id in rows_of], request)
         collected.dropped[BALANCING] += sum(map(len, rows_of.values())) - sum(map(len, classes.values()))
         if request.raise_on_incomplete_classes:
             sizes = [len(rows) for rows in classes.values()]
             report.require_minimum(self.classes, collected, sizes, request.min_rows_per_class_for_split)
-        classes = with_splits(classes, partners_of(self.classes), request, self._rng("splits"))
+        classes = frames.with_splits(classes, partners_of(self.classes), request, self._rng("splits"))
         tally = report.Tally(dict(collected.dropped), sum(int(rows["has_contrast"].sum()) for rows in classes.values()))
         self._created = lambda: frames.minimal_frame(classes, with_documents=has_documents), tally
         wording = self._wording()

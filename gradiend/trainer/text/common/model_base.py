@@ -33,10 +33,10 @@ from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common._instruct import InstructTokenizerWrapper
 from gradiend.util import PLACEHOLDER
 from gradiend.util._digest import cached_revision, tokenizer_digest
+from gradiend.util._files import weights_size
 from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import resolve_keywords
 from gradiend.util._processes import by_first
-from gradiend.util._room import weights_size
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import OWN_BASE_MODEL, OWN_TOKENIZER
 

@@ -27,10 +27,9 @@ from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.prediction._rows import scorable_rows, training_like_rows
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_mapping, require_path, require_text, require_whole
 from gradiend.util._digest import frame_part, language_model_parts
-from gradiend.util._files import require_directory, write_checked_json
+from gradiend.util._files import kept_if_possible, require_directory, write_checked_json
 from gradiend.util._keywords import ALL_SPLITS, split_names
 from gradiend.util._processes import by_first
-from gradiend.util._room import kept_if_possible
 from gradiend.util.paths import resolve_annotation_path
 
 FACTUAL, ALTERNATIVE = "base_p_factual", "base_p_alternative"

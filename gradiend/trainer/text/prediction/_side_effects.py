@@ -20,7 +20,7 @@ from gradiend.util._argument_fields import plain
 from gradiend.util._cache import CACHE_FORMAT, Cache
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_class_words, require_path, require_whole
 from gradiend.util._digest import digest_json, frame_part, model_parts
-from gradiend.util._room import kept_if_possible
+from gradiend.util._files import kept_if_possible
 from gradiend.util.paths import SIDE_EFFECTS, safe_name
 from gradiend.visualizer import plot_side_effects
 from gradiend.visualizer._output import format_of, plot_is_possible

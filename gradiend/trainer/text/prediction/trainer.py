@@ -39,10 +39,10 @@ from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionM
 from gradiend.trainer.trainer import Trainer
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_mapping, require_whole
 from gradiend.util._digest import frame_part, language_model_parts
+from gradiend.util._files import kept_if_possible
 from gradiend.util._imports import without_package
 from gradiend.util._isolation import plain_modes
 from gradiend.util._keywords import known_keywords, resolve_keywords
-from gradiend.util._room import kept_if_possible
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD
 
