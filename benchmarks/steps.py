@@ -2,8 +2,9 @@
 
     python benchmarks/steps.py MODEL CORPUS [--features number tense …] [--gender CSV] [--out CSV]
 
-CORPUS is a text file, one paragraph a line, whose sentences give the rows of each feature and the neutral texts: 700 to
-choose by, and others, of about 10 000 tokens, to judge by. CSV has masked, label, label_class and split of he and she.
+CORPUS is a text file, one paragraph a line, whose sentences give the rows of each feature and the neutral texts, in
+random order, so that both samples are of the same texts: 700 to choose by, and others, of about 10 000 tokens, to
+judge by. CSV has masked, label, label_class and split of he and she.
 For each feature one GRADIEND is trained (1 % of the entries, 80 steps, lr 1e-4), and for each class three choices are
 compared: "auto"; the documented grid with its accuracy rule; and, of 33 steps from 1e-4 to 10, the one with the highest
 P(class) among those that are allowed on the fresh texts (one-sided 95 % lower bound of the likelihood ratio at least
@@ -63,10 +64,10 @@ def read_feature(name: str, given: argparse.Namespace) -> tuple[pd.DataFrame, li
 
 
 def read_neutral(words: list[str], corpus: str) -> pd.DataFrame:
-    """Sentences without the words."""
+    """Sentences without the words, in random order."""
     targets = [TextFilterConfig(targets=words, id="words")]
     creator = TextPredictionDataCreator(corpus, preprocess=PREPROCESS, feature_targets=targets)
-    return creator.generate_neutral_data(max_size=3000)
+    return creator.generate_neutral_data().sample(frac=1, random_state=0, ignore_index=True).head(3000)
 
 
 def judged(trainer: TextPredictionTrainer, steps: list[float], target: str, fresh: pd.DataFrame) -> dict[str, Any]:
