@@ -77,6 +77,7 @@ class AutogradOptimizer:
 
     @torch.enable_grad()
     def step(self, source: Tensor, target: Tensor) -> Tensor:
+        """See `GradiendOptimizer.step`."""
         predicted = self.predict(source)
         loss = self.criterion(predicted, target.to(predicted))
         self.optimizer.zero_grad()
@@ -171,6 +172,7 @@ class AnalyticOptimizer:
 
     @torch.no_grad()
     def step(self, source: Tensor, target: Tensor) -> Tensor:
+        """See `GradiendOptimizer.step`."""
         self.steps += 1
         source, target = (tensor.to(self.encoder_weight.values) for tensor in (source, target))
         n = self.entries
@@ -268,6 +270,7 @@ class CompiledOptimizer(AnalyticOptimizer):
 
     @torch.no_grad()
     def step(self, source: Tensor, target: Tensor) -> Tensor:
+        """See `GradiendOptimizer.step`; the first one compiles."""
         if not self.compiles:
             return super().step(source, target)
         source, target = (tensor.to(self.encoder_weight.values) for tensor in (source, target))
