@@ -19,8 +19,8 @@ from gradiend.model._activations import ACTIVATIONS, Activation
 from gradiend.objectives import OBJECTIVES, Masked, ModelWithHead, Objective, kind_of, register
 from gradiend.trainer.core import _step
 from gradiend.trainer.core._argument_parsers import whole
-from gradiend.trainer.core._optimizers import OPTIMIZERS, AutogradOptimizer, OptimizerKind
-from gradiend.trainer.core._step import create_optimizer
+from gradiend.trainer.core._optimizers import OPTIMIZERS, OptimizerKind
+from gradiend.trainer.core._step import AutogradOptimizer, create_optimizer
 from gradiend.util._argument_fields import argument
 
 

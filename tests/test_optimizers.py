@@ -10,8 +10,13 @@ from torch._inductor.utils import fresh_cache
 
 from gradiend import GradiendModel, TrainingArguments
 from gradiend.trainer.core import _step
-from gradiend.trainer.core._optimizers import AutogradOptimizer
-from gradiend.trainer.core._step import AnalyticOptimizer, CompiledOptimizer, create_optimizer, fused_step
+from gradiend.trainer.core._step import (
+    AnalyticOptimizer,
+    AutogradOptimizer,
+    CompiledOptimizer,
+    create_optimizer,
+    fused_step,
+)
 
 
 def networks(n, **kwargs):

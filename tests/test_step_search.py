@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from gradiend.evaluator._step_search import AIM, CLOSE, MOST, Allowance, PlaneSearch, StepSearch
+from gradiend.evaluator._candidates import AIM, CLOSE, MOST, Allowance, PlaneSearch, StepSearch
 
 LIMIT = 0.99
 ALLOWANCE = Allowance(lambda entry: entry["kept"], LIMIT)

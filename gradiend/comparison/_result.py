@@ -9,8 +9,7 @@ from typing import Any
 import pandas as pd
 
 from gradiend.util._display import Result, Table, number
-from gradiend.util._files import replacing
-from gradiend.util._processes import by_first
+from gradiend.util._files import write_csv
 
 
 class ComparisonResult(Result):
@@ -35,11 +34,9 @@ class ComparisonResult(Result):
         """The matrix as a frame, one row and one column for each name."""
         return pd.DataFrame(self["matrix"], index=self.row_names, columns=self.column_names)
 
-    @by_first
     def to_csv(self, path: str | Path) -> str:
         """Write the matrix to a CSV file, which replaces an earlier one only when it is whole. Returns the path."""
-        with replacing(Path(path)) as temporary:
-            self.to_frame().to_csv(temporary)
+        write_csv(path, self.to_frame(), index=True)
         return str(path)
 
     def _tables(self) -> tuple[str, Sequence[Table]]:

@@ -17,7 +17,7 @@ from gradiend.evaluator._results import EncoderResult
 from gradiend.util._argument_fields import plain
 from gradiend.util._bits import digest_files
 from gradiend.util._cache import FINGERPRINT, RESULT, Cache, Fingerprint
-from gradiend.util._files import kept_if_possible, read_checked_json, replacing
+from gradiend.util._files import kept_if_possible, read_checked_json, write_csv
 from gradiend.util._processes import by_first
 from gradiend.util._unfinished import kept_in
 
@@ -68,8 +68,7 @@ def kept_encodings(
 def _write(path: Path, frame: pd.DataFrame, metrics: Mapping[str, Any], parts: Fingerprint | None) -> None:
     # Metrics of other encodings must not lie beside the new encodings, not even for a moment.
     _record(path, parts).forget()
-    with replacing(path) as temporary:
-        frame.to_csv(temporary, index=False)
+    write_csv(path, frame)
     write_metrics(path, frame, metrics, parts)
 
 

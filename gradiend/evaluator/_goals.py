@@ -251,10 +251,8 @@ def without_texts(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entry[BALANCE].items() if name != "by_text"}
 
 
-def goals_of(
-    trainer: Any, model: Any, target_class: str | Sequence[str] | None, strengthen: bool, *, on_others: bool = True
-) -> list[Goal]:
-    """The goals of an evaluation; `on_others` says whether strengthening is measured on the other classes' texts.
+def goals_of(trainer: Any, model: Any, target_class: str | Sequence[str] | None, strengthen: bool) -> list[Goal]:
+    """The goals of an evaluation.
 
     Raises TypeError unless `target_class` is a name or a list, and ValueError without a class or for an unknown class.
     """
@@ -274,5 +272,7 @@ def goals_of(
             continue
         factor = derive_feature_factor_for_class(trainer, model, name, strengthen=strengthen)
         others = tuple(other for other in classes if other != name)
-        goals.append(Goal(name, strengthen, others if strengthen and on_others else (name,), factor))
+        goals.append(
+            Goal(name, strengthen, others if strengthen and trainer.strengthens_on_other_classes else (name,), factor)
+        )
     return goals

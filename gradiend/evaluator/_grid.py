@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from gradiend.evaluator._measurements import (
     BY_TEXT,
     BaseModelMeasurement,
     BlockScores,
-    WholeMeasurement,
     summarise,
 )
 from gradiend.evaluator._results import DecoderResult
@@ -60,17 +59,6 @@ BY_DATASET = ("probs_by_dataset", "probs", "probs_factual", "probs_interval", "p
 T = TypeVar("T")
 Key = Any
 """`"base"` or the name of another model that is not rewritten, or (feature_factor, learning_rate)."""
-
-
-@runtime_checkable
-class PreparesMeasurements(Protocol):
-    """A trainer that tokenizes once for many measurements; of every other trainer `evaluate_base_model` is called."""
-
-    def prepare_base_model_evaluation(
-        self, model: Any, tokenizer: Any, training_like_df: Any, neutral_df: Any, *, eval_batch_size: int,
-        scored_by: LikelihoodPolicy | None = None, balance_texts: Sequence[str] | None = None,
-    ) -> BaseModelMeasurement:  # fmt: skip
-        """A measurement that can be repeated whenever the base model has changed."""
 
 
 @dataclass
@@ -113,27 +101,15 @@ class GridSearch:
             data["balance texts"] = digest_json(list(self.balance_texts))
         return {**self.trainer.measurement_parts(), **data, **model_parts(self.model), "part": self.part}
 
-    def measure(
-        self, base_datasets: Sequence[str], points: Mapping[tuple[float, float], Sequence[str]]
-    ) -> dict[Key, dict[str, Any]]:
-        """Measure the base model and each point of the grid on its dataset classes; see `DecoderEvaluator`."""
-        self.measure_base(base_datasets)
-        for point, datasets in points.items():
-            self.measure_point(point, datasets)
-        return self.grid
-
-    def measure_base(self, datasets: Sequence[str]) -> None:
-        """Measure the unchanged model on dataset classes, unless this was done before."""
-        self._measure(BASE, datasets)
-
-    def measure_point(
-        self, point: tuple[float, float], datasets: Sequence[str], *, scores: bool = True
-    ) -> dict[str, Any]:
-        """The entry of (feature_factor, learning_rate), measured on dataset classes unless this was done before.
+    def measure(self, key: Key, datasets: Sequence[str], *, scores: bool = True) -> dict[str, Any]:
+        """The entry of a key of the grid, measured on dataset classes unless this was done before.
 
         Without `scores`, a model that is not scored yet is not scored on the neutral texts either.
         """
-        return self._measure(point, datasets, scores=scores)
+        new = key not in self.grid
+        self.grid[key] = self._entry(key, datasets, scores=scores)
+        self.bar.advance(int(new), *self._notes(key))
+        return self.grid[key]
 
     @property
     def context(self) -> BaseContext:
@@ -157,12 +133,6 @@ class GridSearch:
         """What `measure` gives of the model of a key of the grid, which is rewritten for this call only."""
         with self._rewritten(key, {}) as base_model:
             return measure(self._prepared if base_model is self.model.base_model else self._prepare(base_model))
-
-    def _measure(self, key: Key, datasets: Sequence[str], *, scores: bool = True) -> dict[str, Any]:
-        new = key not in self.grid
-        self.grid[key] = self._entry(key, datasets, scores=scores)
-        self.bar.advance(int(new), *self._notes(key))
-        return self.grid[key]
 
     def _notes(self, key: Key) -> list[str]:
         """What the bar says of a measurement."""
@@ -259,19 +229,10 @@ class GridSearch:
         return self._prepare(self.model.base_model)
 
     def _prepare(self, base_model: Any) -> BaseModelMeasurement:
-        tokenizer = tokenizer_of(self.model)
-        if isinstance(self.trainer, PreparesMeasurements):
-            return self.trainer.prepare_base_model_evaluation(
-                base_model, tokenizer, self.rows, self.neutral, eval_batch_size=self.batch_size,
-                scored_by=self.scored_by, balance_texts=self.balance_texts,
-            )  # fmt: skip
-
-        def evaluate(rows: Any) -> dict[str, Any]:
-            return self.trainer.evaluate_base_model(
-                base_model, tokenizer, training_like_df=rows, neutral_df=self.neutral, eval_batch_size=self.batch_size
-            )
-
-        return WholeMeasurement(evaluate, self.rows)
+        return self.trainer.prepare_base_model_evaluation(
+            base_model, tokenizer_of(self.model), self.rows, self.neutral, eval_batch_size=self.batch_size,
+            scored_by=self.scored_by, balance_texts=self.balance_texts,
+        )  # fmt: skip
 
     def _scale(self, factor: float, rate: float) -> float:
         """The number that the update vector is multiplied with."""

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from gradiend.data.text._neutral_masking import ExcludedWords
 from gradiend.gradients import Objective, TokenizedWord, WordBatch, WordScorer, batches_by_length, measurement_mode
-
-Floats = NDArray[np.float64]
+from gradiend.util._bootstrap import Floats
 
 FIRST_BLOCK = 200
 """Tokens that are scored before a standard error is asked for."""
@@ -88,12 +87,7 @@ class TextScores:
         return bool(np.isfinite(self.loss).all())
 
     def likelihood_ratio(self, base: TextScores, other: Scored | None = None) -> Ratio:
-        """The likelihood score as a ratio to that of the base model on the same tokens.
-
-        Args:
-            base: The scores of the base model.
-            other: A rewritten model that corrects the ratio, see `Ratio`.
-        """
+        """The likelihood score as a ratio to that of the base model on the same tokens; of `other`, see `Ratio`."""
         if not self.is_finite:
             return Ratio(self.likelihood / base.likelihood, None)
         return _estimated(*_likelihood_moved(self, base), self.tokens > 0, other)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED
@@ -22,9 +22,7 @@ from gradiend.gradients import GradientEngine, Objective, WordScorer
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._refusals import refuse_undefined_weights
 from gradiend.util import BALANCE
-from gradiend.util._bootstrap import intervals_of_means
-
-Floats = NDArray[np.float64]
+from gradiend.util._bootstrap import Floats, intervals_of_means
 
 DATASET_COLUMNS = (UNIFIED_FACTUAL_CLASS, "label_class", "factual_id")
 """Columns that may name the class of a row; the first column that a frame has is used."""
@@ -44,14 +42,7 @@ BlockScores = Sequence[Mapping[str, Sequence[float]]]
 
 
 class BalanceOfClasses:
-    """How evenly a model's probability is spread over classes at the placeholders of texts that fit all of them.
-
-    Args:
-        texts: Texts with a `[MASK]`, such as "The nurse said that [MASK] was tired."
-        class_words: Class → words.
-        objective: The model's objective.
-        batch_size: Inputs per forward pass.
-    """
+    """How evenly a model's probability is spread over classes at the placeholders of texts that fit all of them."""
 
     def __init__(
         self, texts: Sequence[str], class_words: Mapping[str, Sequence[str]], objective: Objective, *, batch_size: int
@@ -108,27 +99,29 @@ def _balance_measures(found: Floats) -> dict[str, Floats]:
     }
 
 
-class BaseModelMeasurement(Protocol):
-    """Measures a base model as it is at the moment of the call: unchanged, or rewritten."""
+class BaseModelMeasurement(ABC):
+    """Measures a base model as it is at the moment of the call: unchanged, or rewritten.
 
-    @property
-    def settled(self) -> bool:
-        """Whether the last call of `lms` scored as many tokens as are asked for."""
+    Unless a kind says otherwise, every measurement is whole, and nothing is known text by text.
+    """
+
+    settled = True
+    """Whether the last call of `lms` scored as many tokens as are asked for."""
 
     def base(self, datasets: Collection[str] | None) -> dict[str, Any]:
         """All measurements of the unchanged model, which later measurements are compared with."""
+        return self.on(datasets)
 
     def hold_base(self, datasets: Collection[str] | None, *, scores: bool, other: BlockScores = ()) -> None:
         """Measure the unchanged model where a later measurement will be compared with it.
 
-        Args:
-            datasets: The dataset classes whose rows are measured; None means all.
-            scores: Whether the model is scored on the neutral texts too.
-            other: What `lms` will be given.
+        That is on the rows of `datasets` (None: all), and with `scores` on the neutral texts; `lms` will get `other`.
         """
+        del datasets, scores, other
 
     def more_of_base(self) -> None:
         """Score more tokens of the unchanged model, after a rewritten model was not `settled`."""
+        raise NotImplementedError
 
     def lms(self, other: BlockScores = ()) -> dict[str, Any]:
         """The scores without class probabilities.
@@ -140,26 +133,26 @@ class BaseModelMeasurement(Protocol):
             {"lms": {"lms": score, …}}, with `BY_TEXT` if the model can correct others; {} if the scores only come with
             the probabilities.
         """
+        del other
+        return {}
 
+    @abstractmethod
     def on(self, datasets: Collection[str] | None) -> dict[str, Any]:
         """The measurements on the rows of some dataset classes (None: all), at least probs_by_dataset."""
 
     def first_step(self, mapping: ParameterMap, direction: Tensor, ratio: float) -> float | None:
         """About the step along `direction` (mapping.size,) that keeps `ratio` of the score; None if that is unknown."""
+        del mapping, direction, ratio
+        return None
 
 
-class TextMeasurement:
+class TextMeasurement(BaseModelMeasurement):
     """Measures class probabilities and scores of a scorer's model; texts and masks are fixed.
 
     The values of the unchanged model are kept text by text, so that rewritten models are compared with them in pairs.
 
-    Args:
-        scorer: The scorer of the model, which is changed between measurements.
-        probabilities: The rows and classes whose probabilities are measured.
-        score: The neutral texts.
-        enough: A function of the ratio to the base model that says why no more blocks of tokens are scored, or None if
-            more are needed. Default: every block is scored.
-        balance: The texts on which the balance of the classes is measured, if it is.
+    `enough` is a function of the ratio to the base model that says why no more blocks of tokens are scored, or None if
+    more are needed; without it, every block is scored.
     """
 
     def __init__(
@@ -171,16 +164,10 @@ class TextMeasurement:
         self.score = score
         self.enough = enough
         self.balance = balance
-        self._settled = True
         self._base_totals: list[TextScores] = []
         self._base_rows: dict[str, Floats] = {}
         self._base_balance: Floats | None = None
         self._unfinished: list[TextScores] = []
-
-    @property
-    def settled(self) -> bool:
-        """See `BaseModelMeasurement.settled`."""
-        return self._settled
 
     def base(self, datasets: Collection[str] | None) -> dict[str, Any]:
         """See `BaseModelMeasurement.base`."""
@@ -234,7 +221,7 @@ class TextMeasurement:
             found.append(self.score.measure(self.scorer, [len(found)]))
             totals = _totals(found)
             ratio, why = self._judged(totals, longer)
-        self._settled = why is not None
+        self.settled = why is not None
         if why is None:
             return {}
         self._unfinished = []
@@ -247,9 +234,7 @@ class TextMeasurement:
     def _judged(self, totals: Sequence[TextScores], longer: Sequence[TextScores]) -> tuple[Ratio, str | None]:
         """The likelihood ratio of a model, and why no more of its tokens are scored, or None.
 
-        Args:
-            totals: The model's scores on the first block, on the first two, and so on.
-            longer: The same of a model that corrects the ratio, if it was scored on more blocks.
+        `totals` are the scores of `_totals`; so are `longer`, of a model that corrects the ratio where it has more.
         """
         base, here, last = self._base_totals, len(totals) - 1, len(self.score.blocks) - 1
         corrects = len(longer) > len(totals)
@@ -315,13 +300,7 @@ def _totals(blocks: Sequence[TextScores]) -> list[TextScores]:
 
 
 def _described(scores: TextScores, base: TextScores | None = None, ratio: Ratio | None = None) -> dict[str, Any]:
-    """What an entry of the grid has under "lms".
-
-    Args:
-        scores: The scores of the model.
-        base: Those of the unchanged model on the same tokens.
-        ratio: The likelihood ratio of the two, maybe corrected by another model.
-    """
+    """What an entry of the grid has under "lms"; `base` are the scores of the unchanged model on the same tokens."""
     result: dict[str, Any] = {"lms": scores.lms, "likelihood": scores.likelihood}
     if base is not None and ratio is not None:
         accuracy = scores.accuracy_ratio(base)
@@ -331,34 +310,13 @@ def _described(scores: TextScores, base: TextScores | None = None, ratio: Ratio 
 
 
 @dataclass(frozen=True)
-class WholeMeasurement:
+class WholeMeasurement(BaseModelMeasurement):
     """A measurement by `evaluate_base_model` of a trainer, which gives LMS and probabilities in one call."""
 
     evaluate: Callable[[Any], dict[str, Any]]
     """The method `evaluate_base_model` with all arguments but the rows."""
     rows: Any
     """The rows of all dataset classes."""
-
-    settled: bool = True
-
-    def base(self, datasets: Collection[str] | None) -> dict[str, Any]:
-        """See `BaseModelMeasurement.base`."""
-        return self.on(datasets)
-
-    def hold_base(self, datasets: Collection[str] | None, *, scores: bool, other: BlockScores = ()) -> None:
-        """Do nothing: nothing is measured text by text."""
-
-    def more_of_base(self) -> None:
-        """Do nothing: every measurement is whole."""
-
-    def lms(self, other: BlockScores = ()) -> dict[str, Any]:
-        """{}, because the LMS comes with the probabilities."""
-        del other
-        return {}
-
-    def first_step(self, mapping: ParameterMap, direction: Tensor, ratio: float) -> None:
-        """None, because nothing is known of the model."""
-        del mapping, direction, ratio
 
     def on(self, datasets: Collection[str] | None) -> dict[str, Any]:
         """All measurements, see `BaseModelMeasurement.on`; of all rows if no row belongs to the dataset classes."""

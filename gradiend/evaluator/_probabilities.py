@@ -23,9 +23,7 @@ from gradiend.gradients import (
     name_of_tokenizer,
 )
 from gradiend.util import PLACEHOLDER
-from gradiend.util._bootstrap import Weights, resampled_weights
-
-Floats = NDArray[np.float64]
+from gradiend.util._bootstrap import Floats, Weights, resampled_weights
 
 Places = dict[tuple[Any, int, int], dict[TokenizedWord, None]]
 """(dataset class, number of a class, row of the dataset class) → the distinct token sequences of the class there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,22 +23,12 @@ from gradiend.evaluator._measurements import TextMeasurement
 from gradiend.evaluator._probabilities import WordProbabilities
 from gradiend.evaluator._selection import BASE
 from gradiend.gradients import Objective, WordScorer
-from gradiend.util._files import replacing
-from gradiend.util._processes import by_first
+from gradiend.util._files import write_csv
 from gradiend.util.paths import ROW_WISE_SCORES
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = [UNIFIED_MASKED, UNIFIED_FACTUAL_CLASS, UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE_CLASS, UNIFIED_ALTERNATIVE]
-
-
-@runtime_checkable
-class ExportsRowScores(Protocol):
-    """A trainer that can ask for a file with the scores of single rows."""
-
-    @property
-    def exports_row_scores(self) -> bool:
-        """Whether the decoder evaluation writes `decoder_row_wise_scores.csv`."""
 
 
 class RowWiseProbabilities(WordProbabilities):
@@ -68,13 +58,12 @@ class RowWiseProbabilities(WordProbabilities):
 
 def wants_row_scores(trainer: Any, output: Path | None) -> bool:
     """Whether the trainer asks for the file. Raises ValueError if there is no place for it."""
-    wanted = isinstance(trainer, ExportsRowScores) and trainer.exports_row_scores
-    if wanted and output is None:
+    if trainer.exports_row_scores and output is None:
         raise ValueError(
             "decoder_eval_export_row_wise_csv needs a place for the file: give the trainer "
             "TrainingArguments(experiment_dir=…), or pass output_path."
         )
-    return wanted
+    return trainer.exports_row_scores
 
 
 def export_row_scores(search: GridSearch, results: Mapping[str, Any]) -> None:
@@ -99,7 +88,9 @@ def export_row_scores(search: GridSearch, results: Mapping[str, Any]) -> None:
         measured = search.with_rewrite(key, _scores)
         frames.append(measured.assign(goal=goal, feature_factor=factor, learning_rate=rate).astype(_NUMBERS))
     assert search.output is not None
-    _write(search.output.parent / ROW_WISE_SCORES, pd.concat(frames, ignore_index=True))
+    found, first = pd.concat(frames, ignore_index=True), ["goal", *_NUMBERS]
+    ordered = found[[*first, *(name for name in found.columns if name not in first)]]
+    write_csv(search.output.parent / ROW_WISE_SCORES, ordered)
 
 
 _NUMBERS = {"feature_factor": float, "learning_rate": float}
@@ -111,10 +102,3 @@ def _is_row_wise(measurement: Any) -> bool:
 
 def _scores(measurement: Any) -> pd.DataFrame:
     return measurement.probabilities.scores(measurement.scorer)
-
-
-@by_first
-def _write(path: Path, frame: pd.DataFrame) -> None:
-    first = ["goal", *_NUMBERS]
-    with replacing(path) as temporary:
-        frame[[*first, *(name for name in frame.columns if name not in first)]].to_csv(temporary, index=False)

@@ -310,7 +310,7 @@ def summarise_choice(
             # A likelihood policy scores as many tokens of each candidate as it needs.
             "base_lms": chosen.scores.get("base_lms", base.base_lms),
             **{name: chosen.scores[name] for name in RATIOS if name in chosen.scores},
-            **_least_share(selector),
+            **({"least_share": selector.ratio} if isinstance(selector, LikelihoodPolicy | LMSThresholdPolicy) else {}),
             "why": _why_chosen(chosen, grid, aim or f"the highest {metric}", selector, base),
         }
     measured = any(SKIPPED in entry for entry in grid.values()) or any(metric in one.metrics for one in candidates)
@@ -319,11 +319,6 @@ def summarise_choice(
     nothing = dict.fromkeys(("value", "feature_factor", "learning_rate", "id"))
     scores = {"lms": None, "base_lms": base.base_lms}
     return {**nothing, "strengthen": strengthen, **scores, "reason": why_none or _why_none(grid, selector, base)}
-
-
-def _least_share(selector: SelectionPolicy) -> dict[str, float]:
-    """The share of the base model's score that a policy asks for, if it asks for one."""
-    return {"least_share": selector.ratio} if isinstance(selector, LikelihoodPolicy | LMSThresholdPolicy) else {}
 
 
 def _why_chosen(

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -74,23 +74,6 @@ __all__ = [
     "derive_feature_factor_for_class",
     "read_decoder_stats_file",
 ]  # fmt: skip
-
-
-@runtime_checkable
-class ChoosesMeasuredTexts(Protocol):
-    """A trainer that can measure the strengthening of a class on the class's own texts; others use the other texts."""
-
-    @property
-    def strengthens_on_other_classes(self) -> bool:
-        """Whether P(class) is measured on the texts of the other classes."""
-
-
-@runtime_checkable
-class GivesBalanceTexts(Protocol):
-    """A trainer whose modality has texts that fit every class."""
-
-    def balance_texts(self, given: Any) -> list[str]:
-        """The texts of an argument `balance_texts` or, without one, of the configuration."""
 
 
 class DecoderEvaluator:
@@ -180,8 +163,11 @@ class DecoderEvaluator:
         """
         part = parse_rewrite_part(part)
         max_size_training_like = _one_size(max_size_training_like, max_size)
-        sizes = {"max_size_training_like": max_size_training_like, "max_size_neutral": max_size_neutral}
-        _check_measured({**sizes, "eval_batch_size": eval_batch_size}, decoder_lms_mode)
+        require_whole("max_size_training_like", max_size_training_like, 1, none_means=AS_IN_ARGUMENTS)
+        require_whole("max_size_neutral", max_size_neutral, 1, none_means=AS_IN_ARGUMENTS)
+        require_whole("eval_batch_size", eval_batch_size, 1, none_means=AS_IN_ARGUMENTS)
+        if decoder_lms_mode is not None:
+            one_of("decoder_lms_mode", decoder_lms_mode, ["lm"])
         chosen_rows = _chosen_rows(split, training_like_df)
         require_flag("increase_target_probabilities", increase_target_probabilities)
         _check_choice(selector, summary_extractor, summary_metrics, output_path)
@@ -198,8 +184,7 @@ class DecoderEvaluator:
         place = resolve_decoder_grid_cache_path(trainer.experiment_dir, output_path)
         output = None if place is None else Path(place)
         exports = wants_row_scores(trainer, output)
-        on_others = trainer.strengthens_on_other_classes if isinstance(trainer, ChoosesMeasuredTexts) else True
-        goals = goals_of(trainer, model, target_class, increase_target_probabilities, on_others=on_others)
+        goals = goals_of(trainer, model, target_class, increase_target_probabilities)
         texts = _texts_of_balance(trainer, goals, balance_texts)
         rows, neutral = trainer._get_decoder_eval_dataframe(
             tokenizer_of(model),
@@ -308,14 +293,6 @@ class _Choice:
         return f"there are no texts of {', '.join(missing)}" if missing else "no candidate has its feature factor"
 
 
-def _check_measured(sizes: Mapping[str, Any], lms_mode: Any) -> None:
-    """Check the sizes, and that the score is that of a language model."""
-    for name, size in sizes.items():
-        require_whole(name, size, 1, none_means=AS_IN_ARGUMENTS)
-    if lms_mode is not None:
-        one_of("decoder_lms_mode", lms_mode, ["lm"])
-
-
 def _plot_options(trainer: Any, plot: Any, show: bool | None, given: Any) -> dict[str, Any] | None:
     """The checked arguments of the plot; None if nothing is drawn, because nobody asks for it or a package is missing.
 
@@ -408,8 +385,6 @@ def _texts_of_balance(trainer: Any, goals: Sequence[Goal], given: Any) -> list[s
         if given is not None:
             raise ValueError('balance_texts belongs to the goal "balance": add it to target_class.')
         return None
-    if not isinstance(trainer, GivesBalanceTexts):
-        raise ValueError(f'"balance" is not available for a {type(trainer).__name__}: it gives no balance_texts.')
     return trainer.balance_texts(given)
 
 

@@ -20,7 +20,7 @@ from huggingface_hub.utils import validate_repo_id
 from huggingface_hub.utils.sha import git_hash, sha_fileobj
 
 from gradiend._version import __version__
-from gradiend.model._hub_errors import LOGIN, client_errors
+from gradiend.model._hub_place import LOGIN, client_errors
 from gradiend.util._checks import require_flag, require_text
 from gradiend.util._display import one_line
 

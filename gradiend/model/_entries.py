@@ -17,7 +17,7 @@ from gradiend.model._topk import ranking, topk_count
 from gradiend.model.core.backbone import matching_names
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._checks import require_path
-from gradiend.util._files import replacing, write_json
+from gradiend.util._files import write_csv, write_json
 from gradiend.util._keywords import known_keywords
 from gradiend.util._processes import by_first
 
@@ -189,6 +189,5 @@ def _write_features(path: Path, rows: list[dict[str, Any]]) -> None:
     if path.suffix.lower() == ".json":
         write_json(path, rows)
         return
-    with replacing(path) as temporary:
-        # Whole numbers, also in a column with gaps: a parameter that is no matrix has no row and column.
-        pd.DataFrame(rows).astype({"param_row": "Int64", "param_col": "Int64"}).to_csv(temporary, index=False)
+    # Whole numbers, also in a column with gaps: a parameter that is no matrix has no row and column.
+    write_csv(path, pd.DataFrame(rows).astype({"param_row": "Int64", "param_col": "Int64"}))

@@ -18,8 +18,7 @@ from typing import Any, NoReturn
 from gradiend._version import __version__
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import CONFIG, FOLDERS, OWN_FILES, WEIGHTS, read_config
-from gradiend.model._hub_errors import client_errors, taught
-from gradiend.model._hub_place import KINDS, SCHEME, HubPlace, joined
+from gradiend.model._hub_place import KINDS, SCHEME, HubPlace, client_errors, joined, taught
 from gradiend.util._checks import require_path
 from gradiend.util._files import read_json
 from gradiend.util._keywords import nearest_first

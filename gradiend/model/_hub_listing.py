@@ -17,8 +17,7 @@ from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import CONFIG, FOLDERS, LISTED, WEIGHTS, read_config
 from gradiend.model._context import read_gradiend_context
 from gradiend.model._hub import download_files, folder_of, repository_files
-from gradiend.model._hub_errors import taught
-from gradiend.model._hub_place import HubPlace
+from gradiend.model._hub_place import HubPlace, taught
 from gradiend.model._rewrite_files import HEADER, RewriteChoice, read_rewrite_record
 from gradiend.util._checks import require_path
 from gradiend.util._display import UNKNOWN, Shown, Table, number

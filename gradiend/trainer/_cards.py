@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from gradiend.evaluator.decoder import ChoosesMeasuredTexts
 from gradiend.model._checkpoint_files import add_facts, holds, read_facts
 from gradiend.util._argument_fields import plain
 from gradiend.util._imports import LATER
@@ -62,7 +61,7 @@ def facts_of_rewrites(trainer: Any, model: Any) -> Callable[[str, Mapping[str, A
 
 
 def _goals(trainer: Any, model: Any, results: Mapping[str, Any]) -> dict[str, Any]:
-    on_others = trainer.strengthens_on_other_classes if isinstance(trainer, ChoosesMeasuredTexts) else True
+    on_others = trainer.strengthens_on_other_classes
     return LATER["card facts"]().decoder_facts(results, _targets(model), on_others=on_others)
 
 

@@ -27,11 +27,13 @@ def one_writer(*outputs: str, only_to_outputs: bool = False) -> Callable[[Callab
     """
 
     def decorate(method: Callable[P, R]) -> Callable[P, R]:
+        """Wrap the method, whose arguments name the output."""
         signature = inspect.signature(method)
         flexible = next((one.name for one in signature.parameters.values() if one.kind is one.VAR_KEYWORD), None)
 
         @functools.wraps(method)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            """Call the method while the folder is locked and, if that is asked for, watched."""
             try:
                 bound = signature.bind(*args, **kwargs).arguments
             except TypeError:

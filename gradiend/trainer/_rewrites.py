@@ -144,6 +144,7 @@ class RewritePlan:
             require_room(place, len(self.places) * _saved_size(model), "The rewritten models")
 
         def rewritten(rewrite: Rewrite, place: str | None) -> Any:
+            """The rewritten model, or the directory in which it is saved."""
             if not is_sharded(model.base_model):
                 result, state = model.rewrite_base_model(**rewrite.arguments()), None
             elif place is None:

@@ -218,6 +218,7 @@ def _resplit_seeds(plan: TrainingPlan, ready: Preparation) -> Callable[[Training
     waiting: deque[int] = deque()
 
     def one(own: TrainingPlan) -> SeedRun:
+        """Train and judge a seed with the splits whose turn it is."""
         if not waiting:
             waiting.extend(range(len(plan.splits)))
         index = waiting.popleft()

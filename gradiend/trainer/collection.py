@@ -15,9 +15,9 @@ from gradiend.evaluator._goals import goal_entries, require_trained
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.trainer import Trainer
 from gradiend.util._display import Shown, Table, number, with_interval
-from gradiend.util._files import replacing
+from gradiend.util._files import write_csv
 from gradiend.util._keywords import nearest
-from gradiend.util._processes import by_first, processes
+from gradiend.util._processes import processes
 from gradiend.util._progress import Progress
 from gradiend.util.logging import get_logger
 from gradiend.visualizer import plot_topk_overlap_heatmap
@@ -338,7 +338,7 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         frame = frame.where(frame.notna(), None)
         frame.index.name = "id"
         if path is not None:
-            _write_csv(frame, Path(path))
+            write_csv(path, frame, index=True)
         return frame
 
     def _tables(self) -> tuple[str, Sequence[Table]]:
@@ -403,9 +403,3 @@ def _row(metrics: Mapping[str, Any]) -> dict[str, Any]:
         values = {"before": one["base"], "after": one["value"], "step": one["learning_rate"], "kept": kept}
         row |= {f"{goal}: {name}": value for name, value in values.items()}
     return {**row, "divergence": metrics["divergence"]}
-
-
-@by_first
-def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    with replacing(path) as temporary:
-        frame.to_csv(temporary)

@@ -20,9 +20,8 @@ from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.seed_group import SeedModelGroup
 from gradiend.trainer._current_model import CurrentModel
 from gradiend.trainer._saved_training import data_of_seed
-from gradiend.trainer._seed_aggregates import Aggregation, Aggregator
+from gradiend.trainer._seed_aggregates import Aggregation, Aggregator, SeedTable, seed_table
 from gradiend.trainer._seed_runs import saved_seed_run_paths, seed_report, seeds_directory
-from gradiend.trainer._seed_table import SeedTable, seed_table
 from gradiend.util._display import Shown, Table, facts
 from gradiend.util._keywords import one_of
 from gradiend.util.paths import SEED_EVALUATIONS, seen_from, working_folder

@@ -231,6 +231,13 @@ def write_json(path: str | Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+@by_first
+def write_csv(path: str | Path, frame: Any, *, index: bool = False) -> None:
+    """Write a frame to a CSV file, whole or not at all, with a column for its `index` if that is asked for."""
+    with replacing(path) as temporary:
+        frame.to_csv(temporary, index=index)
+
+
 def read_json(path: str | Path) -> Any:
     """Read a JSON file. Raises a ValueError that names a file that is no JSON; FileNotFoundError, PermissionError."""
     try:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gradiend.util._checks import require_mapping, require_path
-from gradiend.util._files import replacing
+from gradiend.util._files import write_csv
 from gradiend.util._keywords import known_keywords, nearest, one_of
 from gradiend.visualizer._arrangement import DISPLAYS, Matrix, Payload, cell_texts, copied, require_known
 from gradiend.visualizer._matrix import DrawnMatrix, HeatmapOptions, by_text
@@ -129,8 +129,7 @@ def plot_comparison_heatmap(
     if notes:
         drawn_in.figure.supxlabel(notes, fontsize=8, color=REFERENCE_COLOR)
     if csv is not None:
-        with replacing(csv) as temporary:
-            pd.DataFrame(arranged.matrix, index=arranged.rows, columns=arranged.columns).to_csv(temporary)
+        write_csv(csv, pd.DataFrame(arranged.matrix, index=arranged.rows, columns=arranged.columns), index=True)
     return drawn.deliver(drawn_in, path, arranged.content)
 
 

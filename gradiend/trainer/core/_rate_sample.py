@@ -20,8 +20,13 @@ import torch
 from torch import Tensor
 
 from gradiend.model.model import GradiendModel
-from gradiend.trainer.core._optimizers import GradiendOptimizer
-from gradiend.trainer.core._step import SampledOptimizer, optimizer_for, steps_analytically, training_pair
+from gradiend.trainer.core._step import (
+    GradiendOptimizer,
+    SampledOptimizer,
+    optimizer_for,
+    steps_analytically,
+    training_pair,
+)
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._isolation import RANDOM_STATE, exclusive
 

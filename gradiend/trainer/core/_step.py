@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from gradiend.model._activations import ACTIVATIONS
 from gradiend.model.model import GradiendModel
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.utils import get_activation
-from gradiend.trainer.core._optimizers import BETAS, OPTIMIZERS, AutogradOptimizer, GradiendOptimizer
+from gradiend.trainer.core._optimizers import BETAS, OPTIMIZERS
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util.logging import get_logger
 
@@ -34,6 +34,68 @@ logger = get_logger(__name__)
 
 CHUNK = 1 << 18
 """Entries per chunk of the update on a CPU, so that the dozen float32 vectors of a chunk stay in the cache."""
+
+
+class GradiendOptimizer(Protocol):
+    """Trains a GRADIEND in place."""
+
+    def step(self, source: Tensor, target: Tensor) -> Tensor:
+        """One update on flat gradients (input_dim,); returns the loss before the update, ()."""
+
+    def invert(self) -> None:
+        """Negate the first moments of the weights that `GradiendModel.invert_encoding` negates."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the optimizer remembers between steps; tensors may be those that it goes on changing."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Undo `state_dict`."""
+
+
+class AutogradOptimizer:
+    """An optimizer of torch on the autograd graph of the network."""
+
+    def __init__(
+        self, gradiend: GradiendModel, arguments: TrainingArguments, predict: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        self.gradiend = gradiend
+        self.predict = predict or gradiend
+        """Makes the prediction, which the loss compares with the target."""
+        assert arguments.criterion is not None
+        self.criterion = arguments.criterion
+        size = gradiend.latent_dim if arguments.supervised_encoder else gradiend.input_dim
+        nothing = next(gradiend.parameters()).detach().new_zeros(size)
+        tried = self.criterion(nothing, nothing)
+        if not isinstance(tried, Tensor) or tried.numel() != 1:
+            what = f"shape {tuple(tried.shape)}" if isinstance(tried, Tensor) else f"a {type(tried).__name__}"
+            raise TypeError(f"criterion must return a tensor of one number; it returned {what}.")
+        self.kind = OPTIMIZERS[arguments.optim]
+        self.optimizer = self.kind.create(
+            gradiend.parameters(), lr=arguments.learning_rate, betas=BETAS, eps=arguments.adam_epsilon,
+            weight_decay=arguments.weight_decay,
+        )  # fmt: skip
+
+    @torch.enable_grad()
+    def step(self, source: Tensor, target: Tensor) -> Tensor:
+        """See `GradiendOptimizer.step`."""
+        predicted = self.predict(source)
+        loss = self.criterion(predicted, target.to(predicted))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        # An activation such as tanh hides an infinite source; zero times infinity does not.
+        return loss.detach() + source.detach().mul(0).sum().to(loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.optimizer.state_dict()["state"]
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": dict(state)})
+
+    def invert(self) -> None:
+        for parameter in self.gradiend.inverted_parameters():
+            for name in self.kind.moments if parameter in self.optimizer.state else ():
+                self.optimizer.state[parameter][name].neg_()
 
 
 def steps_analytically(gradiend: GradiendModel, arguments: TrainingArguments) -> bool:
@@ -110,6 +172,7 @@ class AnalyticOptimizer:
 
     @torch.no_grad()
     def step(self, source: Tensor, target: Tensor) -> Tensor:
+        """See `GradiendOptimizer.step`."""
         self.steps += 1
         source, target = (tensor.to(self.encoder_weight.values) for tensor in (source, target))
         n = self.entries
@@ -207,6 +270,7 @@ class CompiledOptimizer(AnalyticOptimizer):
 
     @torch.no_grad()
     def step(self, source: Tensor, target: Tensor) -> Tensor:
+        """See `GradiendOptimizer.step`; the first one compiles."""
         if not self.compiles:
             return super().step(source, target)
         source, target = (tensor.to(self.encoder_weight.values) for tensor in (source, target))
@@ -270,22 +334,6 @@ def compiled_step() -> Callable[..., Tensor]:
     return torch.compile(fused_step, fullgraph=True)
 
 
-class EncoderOptimizer(AutogradOptimizer):
-    """Trains the encoder alone: encodings are compared with labels."""
-
-    def predict(self, source: Tensor) -> Tensor:
-        """The encoding, (latent_dim,)."""
-        return self.gradiend.forward_encoder(source)
-
-
-class DecoderOptimizer(AutogradOptimizer):
-    """Trains the decoder alone: decoded labels are compared with target gradients."""
-
-    def predict(self, source: Tensor) -> Tensor:
-        """The decoded label, (input_dim,)."""
-        return self.gradiend.forward_decoder(source)
-
-
 def optimizer_for(gradiend: GradiendModel, arguments: TrainingArguments) -> GradiendOptimizer:
     """The optimizer of the half or halves that the arguments train.
 
@@ -299,7 +347,8 @@ def optimizer_for(gradiend: GradiendModel, arguments: TrainingArguments) -> Grad
             f"supervised_encoder and supervised_decoder need latent_dim=1, since a label is one number; this GRADIEND "
             f"has {gradiend.latent_dim} latents."
         )
-    return (EncoderOptimizer if arguments.supervised_encoder else DecoderOptimizer)(gradiend, arguments)
+    half = gradiend.forward_encoder if arguments.supervised_encoder else gradiend.forward_decoder
+    return AutogradOptimizer(gradiend, arguments, half)
 
 
 def create_optimizer(gradiend: GradiendModel, arguments: TrainingArguments) -> GradiendOptimizer:

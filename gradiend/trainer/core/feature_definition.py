@@ -12,6 +12,8 @@ import pandas as pd
 
 from gradiend.evaluator._encoding_files import read_frame
 from gradiend.evaluator._goals import check_class_names
+from gradiend.evaluator._measurements import BaseModelMeasurement, WholeMeasurement
+from gradiend.evaluator._selection import LikelihoodPolicy
 from gradiend.evaluator.encoder_metrics import get_encoder_metrics_from_dataframe
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
@@ -101,6 +103,43 @@ class FeatureLearningDefinition(ABC):
     def measurement_parts(self) -> dict[str, Any]:
         """Name → part that evaluations depend on besides the rows."""
         return {"class words": self._get_decoder_eval_targets(), **self.modality.measurement_parts()}
+
+    # What the decoder evaluation asks for
+
+    @property
+    def strengthens_on_other_classes(self) -> bool:
+        """Whether the strengthening of a class is measured on the texts of the other classes, or on its own."""
+        return True
+
+    @property
+    def exports_row_scores(self) -> bool:
+        """Whether `decoder_row_wise_scores.csv` is written."""
+        return False
+
+    def balance_texts(self, given: Any = None) -> list[str]:
+        """The texts of the goal "balance": those given, or those of the configuration; see `evaluate_decoder`.
+
+        Raises ValueError if there are no texts, or texts without a `[MASK]`.
+        """
+        del given
+        raise ValueError(f'"balance" is not available for a {type(self).__name__}: it gives no balance_texts.')
+
+    def prepare_base_model_evaluation(
+        self, model: Any, tokenizer: Any, training_like_df: Any, neutral_df: Any, *, eval_batch_size: int,
+        scored_by: LikelihoodPolicy | None = None, balance_texts: Sequence[str] | None = None,
+    ) -> BaseModelMeasurement:  # fmt: skip
+        """A measurement of the model as it is at that time; a modality may tokenize once for many measurements.
+
+        By default, each of them is a call of `evaluate_base_model`.
+        """
+        del scored_by, balance_texts
+
+        def evaluate(rows: Any) -> dict[str, Any]:
+            return self.evaluate_base_model(
+                model, tokenizer, training_like_df=rows, neutral_df=neutral_df, eval_batch_size=eval_batch_size
+            )
+
+        return WholeMeasurement(evaluate, training_like_df)
 
     # Classes
 

@@ -17,12 +17,11 @@ from torch import Tensor
 from gradiend.model._checkpoint import refuse_other_model
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._class_means import initialize_from_class_means, means_batches, require_closed_form
-from gradiend.trainer.core._optimizers import GradiendOptimizer
 from gradiend.trainer.core._rate_sample import Examples
 from gradiend.trainer.core._rate_search import search_rate
 from gradiend.trainer.core._resume import KeptStates, random_state, set_random_state
 from gradiend.trainer.core._seeds import best_path, intermediate_checkpoints, remove_checkpoint
-from gradiend.trainer.core._step import label_of, optimizer_for, training_pair
+from gradiend.trainer.core._step import GradiendOptimizer, label_of, optimizer_for, training_pair
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import (
     RECORDED,

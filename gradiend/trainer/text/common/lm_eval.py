@@ -14,7 +14,7 @@ from gradiend.evaluator._language_score import LanguageModelingScore, tokenize_t
 from gradiend.gradients import Objective, TokenizedWord, WordScorer, batches_by_length, measurement_mode
 from gradiend.model._refusals import inside
 from gradiend.objectives import Causal, Masked, objective_of
-from gradiend.util._files import replacing, write_json
+from gradiend.util._files import write_csv, write_json
 from gradiend.util.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 
@@ -155,8 +155,7 @@ def _predictions(
     frame["correct"] = frame["true"] == frame["predicted"]
     frame = frame[["sentence", "token_index", "true", "predicted", "correct", "score"]]
     if file is not None:
-        with replacing(file) as temporary:
-            frame.to_csv(temporary, index=False)
+        write_csv(file, frame)
     return frame
 
 

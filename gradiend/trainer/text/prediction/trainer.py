@@ -137,12 +137,12 @@ class TextPredictionTrainer(Trainer):
 
     @property
     def strengthens_on_other_classes(self) -> bool:
-        """The value of `config.decoder_eval_prob_on_other_class`, which the decoder evaluation asks for."""
+        """The value of `config.decoder_eval_prob_on_other_class`."""
         return self.config.decoder_eval_prob_on_other_class
 
     @property
     def exports_row_scores(self) -> bool:
-        """The value of `config.decoder_eval_export_row_wise_csv`, which the decoder evaluation asks for."""
+        """The value of `config.decoder_eval_export_row_wise_csv`."""
         return self.config.decoder_eval_export_row_wise_csv
 
     @known_keywords("data_summary")
@@ -358,10 +358,7 @@ class TextPredictionTrainer(Trainer):
         )  # fmt: skip
 
     def balance_texts(self, given: Any = None) -> list[str]:
-        """The texts of the goal "balance": those given, or those of the configuration; see `evaluate_decoder`.
-
-        Raises ValueError if there are no texts, or texts without a `[MASK]`.
-        """
+        """See `FeatureLearningDefinition.balance_texts`."""
         return _evaluation_data.balance_texts(self.modality, given)
 
     @known_keywords("evaluate_base_model")
