@@ -15,6 +15,7 @@ import tiny
 
 from gradiend import (
     TextFilterConfig,
+    TextPredictionConfig,
     TextPredictionDataCreator,
     TextPredictionTrainer,
     TextPreprocessConfig,
@@ -55,6 +56,12 @@ def neutral(**kwargs: object) -> object:
 
 
 BAD: list[tuple[Callable[[], object], type[Exception], str]] = [
+    # a trainer's data
+    (lambda: TextPredictionConfig(all_classes="SG"), TypeError, "all_classes must be a list of class names; got 'SG'"),
+    (lambda: TextPredictionConfig(random_state=-1), ValueError, "random_state must be a whole number of at least 0"),
+    (lambda: TextPredictionConfig(random_state="3"), TypeError, "random_state must be a whole number"),
+    (lambda: TextPredictionConfig(decoder_eval_ignore_tokens=[3]), TypeError, "entry 0 is 3 (int)"),
+    (lambda: TextPredictionConfig(decoder_eval_ignore_tokens="the"), TypeError, "must be a list of strings; got 'the'"),
     # misspelt
     (lambda: creator(feature_target=[HE]), TypeError, "Did you mean 'feature_targets'?"),
     (lambda: training(max_size=3), TypeError, "Did you mean 'max_size_per_class'?"),
@@ -262,3 +269,11 @@ def test_a_wrong_class_lists_the_classes_and_names_the_one_that_differs_in_case(
 
 def test_the_defaults_of_merged_to_unified_are_the_usual_columns() -> None:
     assert merged_to_unified(ROWS, pair=("a", "b"))["alternative"].tolist() == ["they", "he"]
+
+
+def test_classes_that_are_numbers_and_words_from_a_generator_are_read_as_they_are():
+    config = TextPredictionConfig(
+        target_classes=[0, 1], all_classes=[0, 1, 2], decoder_eval_targets={0: (word for word in ["he"]), 1: ["they"]}
+    )
+    assert (config.target_classes, config.all_classes) == (["0", "1"], ["0", "1", "2"])
+    assert config.eval_targets(["0", "1"]) == {"0": ["he"], "1": ["they"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,14 @@ import torch
 from everyday import every
 from model_cases import bits, same_bits
 from tokenizers import normalizers
+from transformers import BertForMaskedLM, BertLMHeadModel
 
 from gradiend import ModelWithGradiend, ParamMappedGradiendModel, TextPredictionTrainer, TrainingArguments
 from gradiend.model._base_model import BaseDigest
 from gradiend.objectives.causal_with_head import MLMHead
 from gradiend.trainer.text import DecoderModelWithMLMHead, InstructTokenizerWrapper, TextPredictionModelWithGradiend
 from gradiend.trainer.text.common import model_base
+from gradiend.util._cache import SETTINGS, differences
 
 TEXT, WORD = "the old baker was near the house and then [MASK] saw the bread .", "he"
 LAYER = ["*layer.1*"]
@@ -42,6 +45,87 @@ def on(base, path, **kwargs) -> TextPredictionModelWithGradiend:
     return TextPredictionModelWithGradiend.from_pretrained(
         base, tokenizer=tiny.bert_tokenizer(), params=LAYER, **kwargs
     )
+
+
+class Halved(BertForMaskedLM):
+    """A class of a user's own, with the weights of its parent and other predictions."""
+
+    def forward(self, *args, **kwargs):
+        output = super().forward(*args, **kwargs)
+        return type(output)(**{**output, "logits": output.logits / 2})
+
+
+class TestSettings:
+    """Equal weights give other predictions with another class or config, so these belong to the base model too."""
+
+    @pytest.mark.parametrize(
+        ("kind", "settings"),
+        [
+            (BertForMaskedLM, {"hidden_act": "relu"}),
+            (BertForMaskedLM, {"num_attention_heads": 4}),
+            (BertLMHeadModel, {"is_decoder": True}),
+        ],
+    )
+    def test_a_checkpoint_loads_the_settings_that_it_was_trained_with(self, path, tmp_path, kind, settings):
+        base = kind.from_pretrained(path, **settings)
+        model = on(base, path)
+        model.save_pretrained(str(tmp_path / "model"))
+        again = TextPredictionModelWithGradiend.from_pretrained(str(tmp_path / "model"))
+        assert type(again.base_model) is kind
+        assert torch.equal(again.create_gradients(TEXT, WORD), model.create_gradients(TEXT, WORD))
+        plain = on(BertForMaskedLM.from_pretrained(path), path)
+        assert tiny.distance(plain.create_gradients(TEXT, WORD), model.create_gradients(TEXT, WORD)) > 0.01
+
+    def test_what_changes_no_prediction_is_not_stored(self, path, tmp_path):
+        base = BertForMaskedLM.from_pretrained(path, output_attentions=True, hidden_dropout_prob=0.3)
+        base.config.use_cache, base.config.pad_token_id = False, 3
+        on(base, path).save_pretrained(str(tmp_path / "model"))
+        assert not (tmp_path / "model" / "base_model").exists()
+        TextPredictionModelWithGradiend.from_pretrained(str(tmp_path / "model"))
+
+    def test_a_base_model_with_other_settings_is_an_error_unless_given(self, path, tmp_path, caplog):
+        on(path, path).save_pretrained(str(tmp_path / "model"))
+        config = json.loads((Path(path) / "config.json").read_text())
+        (Path(path) / "config.json").write_text(json.dumps({**config, "hidden_act": "relu"}))
+        with pytest.raises(ValueError, match=r"not the one .* 1 setting differs \(hidden_act\)"):
+            TextPredictionModelWithGradiend.from_pretrained(str(tmp_path / "model"))
+        TextPredictionModelWithGradiend.from_pretrained(str(tmp_path / "model"), base_model=path)
+        assert "1 setting differs (hidden_act)" in caplog.text
+
+    def test_a_class_of_a_users_own_has_to_be_given(self, path, tmp_path):
+        model = on(Halved.from_pretrained(path), path)
+        model.save_pretrained(str(tmp_path / "model"))
+        with pytest.raises(ValueError, match=r"1 setting differs \(class\)"):
+            TextPredictionModelWithGradiend.from_pretrained(str(tmp_path / "model"))
+        again = TextPredictionModelWithGradiend.from_pretrained(
+            str(tmp_path / "model"), base_model=Halved.from_pretrained(path)
+        )
+        assert torch.equal(again.create_gradients(TEXT, WORD), model.create_gradients(TEXT, WORD))
+
+    @pytest.mark.parametrize("left_out", ["settings", "version"])
+    def test_settings_that_nobody_knows_are_not_compared(self, path, tmp_path, left_out):
+        digest = BaseDigest.of(BertForMaskedLM.from_pretrained(path))
+        other = BaseDigest.of(BertForMaskedLM.from_pretrained(path, hidden_act="relu"))
+        assert digest.differences(other) == ["config.hidden_act"]
+        known = {} if left_out == "settings" else {**digest.settings, "transformers_version": "4.1"}
+        replace(digest, settings=known).save(tmp_path)
+        assert BaseDigest.load(tmp_path).settings == known
+        assert BaseDigest.load(tmp_path).differences(other) == []
+
+    def test_what_was_measured_with_other_settings_is_measured_again(self, path, tmp_path):
+        def measured(folder, **settings):
+            trainer = tiny_data.trainer(
+                on(BertForMaskedLM.from_pretrained(path, **settings), path),
+                {"experiment_dir": str(tmp_path / folder), "use_cache": True},
+            )
+            return trainer.train().evaluate_decoder(lrs=[0.5], target_class="SG")["SG"]["base_value"]
+
+        before = measured("one")
+        assert measured("one", hidden_act="relu") == measured("other", hidden_act="relu") != before
+
+    def test_a_fingerprint_of_an_older_version_says_nothing_of_settings(self):
+        assert differences({"format": 3, SETTINGS: "a"}, {"format": 3}) == []
+        assert differences({"format": 3, SETTINGS: "a"}, {"format": 3, SETTINGS: "b"}) != []
 
 
 class TestAnInstance:

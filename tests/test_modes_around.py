@@ -7,8 +7,10 @@ import pytest
 import tiny
 import tiny_data
 import torch
+from safetensors.torch import load_file
+from transformers import BertForMaskedLM
 
-from gradiend import ModelWithGradiend, PrePruneConfig
+from gradiend import ModelWithGradiend, PrePruneConfig, apply_delta
 from gradiend.evaluator import LMSThresholdPolicy
 from gradiend.util._isolation import plain_modes
 
@@ -62,15 +64,25 @@ def everything(path, directory):
     trainer = trained(path, directory, PRUNED)
     model = trainer.get_model()
     loaded = ModelWithGradiend.from_pretrained(trainer.model_path)
+    grid = trainer.evaluate_decoder(lrs=[0.5], selector=LMSThresholdPolicy(ratio=0.0))
+    saved = trainer.rewrite_base_model(grid, strengthen="SG", output_dir=str(directory / "saved"))
+    delta = model.export_delta(directory / "delta.safetensors", 1.0, 1.0)
+    with plain_modes():
+        base = BertForMaskedLM.from_pretrained(path)
+    apply_delta(base, delta)
     return {
         "weights": weights(model.gradiend),
         "word": model.encode(TEXT, "she"),
         "texts": model.encode([TEXT], factual="she", alternative="they"),
         "gradient": model.create_gradients(TEXT, "she"),
         "encodings": trainer.evaluate_encoder(split="test"),
-        "grid": trainer.evaluate_decoder(lrs=[0.5], selector=LMSThresholdPolicy(ratio=0.0)),
+        "grid": grid,
+        "saved": load_file(Path(saved) / "model.safetensors"),
+        "update": model.update_vector(1.0),
+        "applied": weights(base),
+        "annotated": trainer.annotate_data(split="test").to_dict("list"),
         "rewritten": weights(model.rewrite_base_model(1.0, 1.0)),
-        "delta": Path(model.export_delta(directory / "delta.safetensors", 1.0, 1.0)).read_bytes(),
+        "delta": Path(delta).read_bytes(),
         "loaded": [loaded.encode(TEXT, "she"), weights(loaded.base_model)],
     }
 

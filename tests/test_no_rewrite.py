@@ -85,6 +85,33 @@ def test_a_choice_at_the_edge_of_the_grid_is_said(trained, caplog):
     assert "note" not in trained.evaluate_decoder(**asked)["middle"]
 
 
+def test_a_best_step_that_is_no_gain_is_said(trained, caplog):
+    """Of two steps that are opposite, at most one raises P; the other one is chosen if it is the only one."""
+    found = {}
+    for step in (0.5, -0.5):
+        caplog.clear()
+        one = trained.evaluate_decoder(lrs=[step], selector=LENIENT, target_class="SG")["SG"]
+        found[step] = one["value"] > one["base_value"]
+        said = f"the best step has the value {one['value']:.4g}, and the base model {one['base_value']:.4g}"
+        assert (f"The rewrite for SG does not do what it is for: {said}." in caplog.text) is not found[step]
+    assert not all(found.values())
+
+
+@pytest.mark.parametrize(("named", "other"), [("strengthen", "weaken"), ("weaken", "strengthen")])
+def test_a_negative_step_does_not_turn_a_named_direction_round(trained, tmp_path, named, other):
+    model = trained.get_model()
+    for call in (model.rewrite_base_model, lambda *args, **named: model.export_delta(tmp_path / "d", *args, **named)):
+        with pytest.raises(ValueError, match=rf"turn {named}='SG' round: .* or {other}='SG'"):
+            call(-0.5, **{named: "SG"})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("factor", ["1", {"SG": 1.0}, ["SG"]])
+def test_a_factor_that_is_no_number_leads_to_the_class(trained, factor):
+    with pytest.raises(TypeError, match=r"feature_factor must be a number.*strengthen='<class>'"):
+        trained.get_model().rewrite_base_model(0.5, factor)
+
+
 def test_a_step_that_rounding_undoes_is_not_chosen(path):
     # Not the biases: they are 0, and any step changes a 0.
     model = TextPredictionModelWithGradiend.from_pretrained(path, params=["*layer.1*weight"])

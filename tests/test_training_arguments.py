@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import tiny_data
 import torch
@@ -318,6 +319,16 @@ class TestBadValues:
     def test_flags_are_true_or_false(self, field):
         with pytest.raises(TypeError, match=field):
             TrainingArguments(**{field: "no"})
+
+    def test_numbers_of_numpy_are_numbers(self):
+        """Seeds come from np.arange, rates from np.logspace; files hold Python's own numbers."""
+        given = {"seed": np.int64(3), "max_steps": np.int32(5), "learning_rate": np.float32(0.5)}
+        args = TrainingArguments(**given, decoder_eval_lrs=(step for step in (0.5, 0.1)))
+        assert (args.seed, args.max_steps, args.learning_rate, args.decoder_eval_lrs) == (3, 5, 0.5, [0.5, 0.1])
+        assert json.loads(json.dumps(args.to_dict()))["seed"] == 3
+        for wrong in ({"seed": np.bool_(True)}, {"max_steps": np.float64(5)}, {"learning_rate": np.float32("nan")}):
+            with pytest.raises(ValueError, match="must be"):
+                TrainingArguments(**wrong)
 
     @pytest.mark.parametrize(
         ("wrong", "ours"),

@@ -156,6 +156,13 @@ class Goal:
                 result.append(Candidate(entry["id"], lms_of(entry), {self.summary: worth}, entry.get("lms", {})))
         return result
 
+    def no_gain(self, entry: Mapping[str, Any], base: Mapping[str, Any]) -> str | None:
+        """That a rewrite is worth no more than the base model; None where it is worth more, or nobody knows."""
+        worth, before = self.worth(entry, base), self.worth(base, base)
+        if worth is None or before is None or worth > before:
+            return None
+        return f"the best step has the value {worth:.4g}, and the base model {before:.4g}"
+
     def why_none(self, grid: Mapping[Any, Mapping[str, Any]]) -> str | None:
         """Why no measured rewrite was chosen, where it is not the language-modelling score; else None."""
         del grid

@@ -253,7 +253,7 @@ class _Choice:
             before = {**metrics_of(base), **{name: goal.value(base) for name, goal in goals.items()}}
         else:
             # Only the extractor knows what these candidates measure.
-            found, before = extracted, {}
+            base, found, before = {}, extracted, {}
             own = {
                 name: [one for one in found[0] if goal.accepts(one.id["feature_factor"], self.factors)]
                 for name, goal in goals.items()
@@ -274,8 +274,10 @@ class _Choice:
                 continue
             logger.info("%s: %s", name, chosen["why"])
             if goal is not None and isinstance(extracted, Mapping):
-                key = chosen["feature_factor"], chosen["learning_rate"]
-                result[name] |= goal.report(grid[key], grid.get(BASE, {}))
+                entry = grid[chosen["feature_factor"], chosen["learning_rate"]]
+                result[name] |= goal.report(entry, base)
+                if (no_gain := goal.no_gain(entry, base)) is not None:
+                    logger.warning("The rewrite for %s does not do what it is for: %s.", name, no_gain)
             if not self.searched and (edge := edge_of_grid(chosen["learning_rate"], grid)) is not None:
                 result[name]["note"] = edge[0]
                 logger.warning(

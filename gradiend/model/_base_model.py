@@ -1,6 +1,7 @@
 """The base model of a GRADIEND: how a call names the base model, and whether it has the weights of the training.
 
-A name or path does not identify weights: a model can change in memory, and a folder can be overwritten. A fixed sample
+A name or path does not identify a model: it can change in memory, be loaded with other settings of its config, and its
+folder can be overwritten. A fixed sample
 of every parameter is small enough for every checkpoint, and can be compared with the same model in another dtype, which
 a hash of all bits cannot. In the same dtype the sum of each parameter also finds changes that the sample misses, such
 as a single trained embedding.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from typing_extensions import Self
 from gradiend.model._architecture import Device
 from gradiend.model._parameter_map import bits
 from gradiend.model._shards import whole
-from gradiend.util._digest import named_weights
+from gradiend.util._digest import named_weights, settings_of
 from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import nearest, resolve_keywords
 from gradiend.util._tensor_files import read_header, read_tensors, write_tensors
@@ -32,6 +33,11 @@ ENTRIES = 256
 """How many entries of a parameter are sampled; a smaller parameter is sampled whole."""
 _GOLDEN_RATIO = 0x9E3779B97F4A7C15
 """2⁶⁴ divided by the golden ratio: its multiples, modulo 2⁶⁴, lie evenly and hit no stride of a matrix."""
+
+SETTING = "config."
+"""What the name of a setting begins with, among the names of `BaseDigest.differences`."""
+VERSION = "transformers_version"
+"""The key of the version that a config is of, among the settings."""
 
 BASE_REVISION = "base_model_revision"
 """Key of a checkpoint's metadata: the commit of the hub that the base model was loaded from."""
@@ -118,6 +124,8 @@ class BaseDigest:
     """Parameter name → shape."""
     sums: dict[str, int]
     """Parameter name → sum of all entries, their bits read as integers, modulo 2⁶⁴."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Class and settings of the config, see `settings_of`; {} where they are unknown, as in an older checkpoint."""
 
     @classmethod
     @torch.no_grad()
@@ -132,15 +140,23 @@ class BaseDigest:
                 entries[name] = flat[places].cpu()
                 # A sum of integers does not depend on the order of addition.
                 sums[name] = int(bits(flat).sum(dtype=torch.int64))
-        return cls(entries, shapes, sums)
+        return cls(entries, shapes, sums, settings_of(base_model))
 
     def differences(self, other: BaseDigest) -> list[str]:
-        """Names of the parameters in which two models differ, or that only one model has.
+        """Names of the parameters and settings in which two models differ, or that only one model has.
 
         Parameters of equal dtype must be equal; those of different dtypes, equal up to rounding to the coarser dtype.
+        The names of settings begin with `SETTING`.
         """
         names = dict.fromkeys([*self.entries, *other.entries])
-        return [name for name in names if not self._agrees(other, name)]
+        return [*(name for name in names if not self._agrees(other, name)), *self._other_settings(other)]
+
+    def _other_settings(self, other: BaseDigest) -> list[str]:
+        mine, its = self.settings, other.settings
+        # Configs of another version of transformers have other names and defaults.
+        if not mine or not its or mine[VERSION] != its[VERSION]:
+            return []
+        return [f"{SETTING}{name}" for name in dict.fromkeys([*mine, *its]) if mine.get(name) != its.get(name)]
 
     def _agrees(self, other: BaseDigest, name: str) -> bool:
         if name not in self.entries or name not in other.entries or self.shapes[name] != other.shapes[name]:
@@ -157,6 +173,7 @@ class BaseDigest:
     def save(self, directory: str | Path) -> None:
         """Write the sample into a checkpoint."""
         header = {"shapes": json.dumps(self.shapes), "sums": json.dumps(self.sums)}
+        header |= {"settings": json.dumps(self.settings)} if self.settings else {}
         write_tensors(Path(directory) / BASE_DIGEST, self.entries, header)
 
     @classmethod
@@ -169,11 +186,12 @@ class BaseDigest:
         try:
             header = read_header(path)
             shapes, sums = json.loads(header["shapes"]), json.loads(header["sums"])
+            settings = json.loads(header.get("settings", "{}"))
         except (KeyError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} does not say shapes and sums of the parameters: it is damaged.") from error
         if not all(isinstance(part, dict) and part.keys() == entries.keys() for part in (shapes, sums)):
             raise ValueError(f"{path} names other parameters than it samples: it is damaged.")
-        return cls(entries, shapes, sums)
+        return cls(entries, shapes, sums, settings)
 
 
 def sampled_places(size: int) -> list[int]:
@@ -184,6 +202,11 @@ def sampled_places(size: int) -> list[int]:
 
 
 def differing(names: Sequence[str]) -> str:
-    """How many parameters differ, with the names of up to three."""
-    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    return f"{len(names)} parameter{'s differ' if len(names) > 1 else ' differs'} ({shown})"
+    """How many parameters and settings differ, with the names of up to three of each."""
+    settings = [name.removeprefix(SETTING) for name in names if name.startswith(SETTING)]
+    parameters = [name for name in names if not name.startswith(SETTING)]
+    return " and ".join(
+        f"{len(found)} {what}{'s differ' if len(found) > 1 else ' differs'} ({listed}{', …' if len(found) > 3 else ''})"
+        for what, found in (("parameter", parameters), ("setting", settings))
+        if found and (listed := ", ".join(found[:3]))
+    )

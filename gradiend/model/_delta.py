@@ -23,7 +23,7 @@ from gradiend.model._refusals import inside
 from gradiend.model._rewrite_files import Delta, ParameterChange, read_delta
 from gradiend.model.core.backbone import backbone_prefix
 from gradiend.util._checks import require_number
-from gradiend.util._isolation import exclusive
+from gradiend.util._isolation import exclusive, plain_modes
 from gradiend.util._keywords import known_keywords
 
 
@@ -185,6 +185,7 @@ class AppliedDelta:
             self._replaced.append(replaced)
             target.change.entry.put(target.parameter, new)
 
+    @plain_modes()
     @torch.no_grad()
     def undo(self) -> None:
         """Restore the values before the delta, bit by bit; a second call does nothing.
@@ -221,6 +222,7 @@ class AppliedDelta:
 
 
 @known_keywords("apply_delta", suggest=False)
+@plain_modes()
 def apply_delta(
     model: nn.Module, path: str | Path | Delta, strength: float = 1.0, *, verify: bool = True,
     subfolder: str | None = None, revision: str | None = None,

@@ -177,6 +177,7 @@ class RewritesBaseModel(nn.Module, ABC):
             )
         self._direction = parsed
 
+    @plain_modes()
     @torch.no_grad()
     def update_vector(self, feature_factor: Factor, part: str = "decoder") -> Tensor:
         """The direction of a rewrite in the input space: decoder(feature_factor), or the weights called `part`.
@@ -192,7 +193,13 @@ class RewritesBaseModel(nn.Module, ABC):
         """
         part = parse_rewrite_part(part)
         if part == "decoder":
-            factor = torch.as_tensor(feature_factor, dtype=torch.float64).reshape(-1)
+            try:
+                factor = torch.as_tensor(feature_factor, dtype=torch.float64).reshape(-1)
+            except (TypeError, ValueError) as error:
+                raise TypeError(
+                    f"feature_factor must be a number, or one for each of the {self.gradiend.latent_dim} latents; got "
+                    f"{feature_factor!r:.60}. To name a class, use strengthen='<class>' or weaken='<class>'."
+                ) from error
             if factor.numel() == 1:
                 factor = factor.expand(self.gradiend.latent_dim)
             return self.gradiend.forward_decoder(factor)
@@ -290,6 +297,7 @@ class RewritesBaseModel(nn.Module, ABC):
             delta = delta_of(base_model, changed, record)
         return write_delta(path, delta)
 
+    @plain_modes()
     def require_saved(
         self, directory: Path, rewritten: Any, learning_rate: float, feature_factor: Factor, part: str = "decoder"
     ) -> None:
@@ -339,6 +347,13 @@ class RewritesBaseModel(nn.Module, ABC):
         if goal is None:
             return learning_rate, factor if factor is not None else 0.0
         name, up = goal
+        require_number("learning_rate", learning_rate)
+        if learning_rate < 0:
+            verb, other = ("strengthen", "weaken") if up else ("weaken", "strengthen")
+            raise ValueError(
+                f"A negative learning_rate ({learning_rate}) would turn {verb}={name!r} round: use a step above 0, or "
+                f"{other}={name!r}."
+            )
         factor = moving_factor(self.feature_class_encoding_direction, self.target, name, strengthen=up)
         # Only the decoder takes a feature factor; the sign of the step gives the direction of the other parts.
         return (learning_rate if parse_rewrite_part(part) == "decoder" else learning_rate * factor), factor

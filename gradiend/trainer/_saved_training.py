@@ -17,7 +17,7 @@ from gradiend.trainer.core.pruning import Examples
 from gradiend.trainer.core.stats import convergence, load_training_stats
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import CACHE_FORMAT, Cache, Fingerprint
-from gradiend.util._digest import digest_json, source_digest
+from gradiend.util._digest import digest_json, settings_part, source_digest
 from gradiend.util._files import read_checked_json
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import FINGERPRINT_FILE, SEED_REPORT, TRAINING, forget_choices, has_saved_model
@@ -216,6 +216,7 @@ def _parts(definition: FeatureLearningDefinition, plan: TrainingPlan, names: Col
         "format": CACHE_FORMAT,
         "trainer": type(definition).__qualname__,
         "model": source_digest(plan.source),
+        **settings_part(plan.source),
         "auxiliary head": None if head is None else source_digest(head),
         "model class": str(plan.model_class),
         "callbacks": [{"class": type(one).__qualname__, **one.settings()} for one in callbacks],

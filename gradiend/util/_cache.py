@@ -21,6 +21,8 @@ FINGERPRINT = "fingerprint"
 """The key of the fingerprint in a JSON file."""
 RESULT = "result"
 """The key of the digest of a result that lies in other files."""
+SETTINGS = "settings of the base model"
+"""The part for the class and config of a base model; a fingerprint of an older version lacks it, and is not refused."""
 
 Fingerprint = dict[str, Any]
 CachePolicy = bool | Literal["always", "only_convergent"]
@@ -91,6 +93,9 @@ def differences(now: Mapping[str, Any], saved: Any, free: Collection[str] = ()) 
     # JSON stores a tuple as a list and a number that is a key as text, so both fingerprints are compared as JSON.
     current = json.loads(json.dumps({name: part for name, part in now.items() if name not in free}))
     saved = {name: part for name, part in saved.items() if name not in free}
+    if saved.get(SETTINGS) is None:
+        current.pop(SETTINGS, None)
+        saved.pop(SETTINGS, None)
     names = [name for name in dict.fromkeys([*current, *saved]) if current.get(name) != saved.get(name)]
     found = []
     for name in (one for one in names if one in saved and one in current):

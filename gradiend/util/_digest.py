@@ -10,22 +10,30 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 import pandas as pd
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
 from gradiend.util._bits import add_bits, digest_files, digest_weights
-from gradiend.util._cache import CACHE_FORMAT, Fingerprint
+from gradiend.util._cache import CACHE_FORMAT, SETTINGS, Fingerprint
 from gradiend.util._files import digest_text, new_digest, read_json
 from gradiend.util._isolation import exclusive, plain_modes
 from gradiend.util.paths import ADAPTER_CONFIG, CONFIG_FILE, FILES, FINGERPRINT_FILE, TRAINING, model_files
 
 _UNREAD = {TRAINING, FINGERPRINT_FILE}
 """Files of a checkpoint that do not change what the model computes."""
+_UNUSED_SETTINGS = (
+    "_*", "*dropout*", "*_pdrop", "initializer_*", "*_token_id", "output_*", "id2label", "label2id", "problem_type",
+    "classifier_*", "summary_*", "architectures", "auto_map", "chunk_size_feed_forward", "dtype", "torch_dtype",
+    "gradient_checkpointing", "name_or_path", "pretraining_tp", "quantization_config", "return_dict",
+    "task_specific_params", "tie_word_embeddings", "use_cache", "vocab_size",
+)  # fmt: skip
+"""Settings of a config that do not change the predictions of given weights, or that the weights show."""
 
 
 def digest_frame(frame: pd.DataFrame) -> str:
@@ -103,6 +111,40 @@ def named_weights(base_model: Any) -> Iterator[tuple[str, Tensor]]:
         )
 
 
+@runtime_checkable
+class WithConfig(Protocol):
+    """A base model of transformers: equal weights give other predictions with another config."""
+
+    config: Any
+
+
+def settings_of(base_model: Any) -> dict[str, Any]:
+    """The class of a base model and the settings of its config that its predictions depend on; {} without a config.
+
+    Models of equal weights may differ in these: `is_decoder=True`, other attention heads, a scaled rotation.
+    """
+    config = base_model.config if isinstance(base_model, WithConfig) else None
+    if not isinstance(config, PreTrainedConfig):
+        return {}
+    # FSDP makes a class of its own from that of a model that it shards.
+    kind = next(one.__name__ for one in type(base_model).__mro__ if not one.__name__.startswith("FSDP"))
+    settings = {"class": kind, **config.to_dict()}
+    used = {
+        name: value
+        for name, value in settings.items()
+        if not any(fnmatchcase(name, unused) for unused in _UNUSED_SETTINGS)
+    }
+    return dict(json.loads(json.dumps(used, sort_keys=True, default=repr)))
+
+
+def settings_part(base_model: Any) -> Fingerprint:
+    """`settings_of` a base model in memory, as a part of a fingerprint; {} for one without a config, or for a name."""
+    if has_gradiend(base_model):
+        base_model = base_model.base_model
+    settings = settings_of(base_model)
+    return {SETTINGS: digest_json(settings)} if settings else {}
+
+
 def base_model_digest(base_model: Any) -> str:
     """A digest of a base model's class and of its weights in memory; shared tensors count once."""
     tensors = named_weights(base_model)
@@ -162,6 +204,7 @@ def language_model_parts(base_model: Any, tokenizer: Any) -> Fingerprint:
         "format": CACHE_FORMAT,
         "base model": base_model_digest(base_model) if known else type(base_model).__name__,
         "tokenizer": tokenizer_digest(tokenizer),
+        **settings_part(base_model),
     }
 
 

@@ -28,11 +28,17 @@ from gradiend.util._checks import numbers, require_path, require_texts
 C = TypeVar("C", PrePruneConfig, PostPruneConfig, LRSearchConfig)
 
 
+def plain_number(value: Any) -> Any:
+    """Python's own number for one of NumPy, such as an entry of `np.arange`, which no JSON file could hold."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def whole(least: int | None = None, below: int | None = None) -> Callable[[str, Any], int]:
     """A parser of whole numbers of at least `least`; any other value is a ValueError, whatever its type."""
     at_least = "" if least is None else f" of at least {least}"
 
     def parse(name: str, value: Any) -> int:
+        value = plain_number(value)
         if not isinstance(value, int) or isinstance(value, bool) or (least is not None and value < least):
             raise ValueError(f"{name} must be an int{at_least}; got {value!r}.")
         if below is not None and value >= below:
@@ -43,6 +49,7 @@ def whole(least: int | None = None, below: int | None = None) -> Callable[[str, 
 
 
 def not_negative(name: str, value: Any) -> float:
+    value = plain_number(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise ValueError(f"{name} must be a finite number of at least 0; got {value!r}.")
     return value
@@ -63,8 +70,9 @@ def rates(name: str, value: Any) -> Any:
 
 def all_numbers(name: str, value: Any) -> Any:
     value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
-    numbers(name, value)
-    return value
+    found = numbers(name, value)
+    # An iterator is used up by now, and views of a dict cannot be copied with the arguments.
+    return value if isinstance(value, (int, float, list, tuple)) else found
 
 
 def directory(name: str, value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -137,6 +137,14 @@ class TextPredictionConfig(TrainerConfig):
             self.target_classes = list(parse_pair(self.target_classes))
         for name in ("all_classes", "hf_subset", "hf_splits", "decoder_eval_ignore_tokens"):
             _checks.require_ordered(name, getattr(self, name))
+        if isinstance(self.all_classes, str):
+            raise TypeError(f"all_classes must be a list of class names; got {self.all_classes!r} (str).")
+        if self.all_classes is not None:
+            self.all_classes = [str(name) for name in self.all_classes]
+        if self.decoder_eval_ignore_tokens is not None:
+            name = "decoder_eval_ignore_tokens"
+            self.decoder_eval_ignore_tokens = list(_checks.require_texts(name, self.decoder_eval_ignore_tokens))
+        _checks.require_whole("random_state", self.random_state, 0, none_means="for 0")
         _checks.require_text("mask_placeholder", self.mask_placeholder)
         if self.eval_neutral_additional_excluded_words is not None:
             name = "eval_neutral_additional_excluded_words"
@@ -172,6 +180,10 @@ class TextPredictionConfig(TrainerConfig):
         if given is None:
             return
         _checks.require_mapping("decoder_eval_targets", given)
+        if any(isinstance(words, Iterator) for words in given.values()):
+            # A check of an iterator would use it up.
+            given = {name: list(words) if isinstance(words, Iterator) else words for name, words in given.items()}
+            self.decoder_eval_targets = given
         for name, words in given.items():
             _checks.require_class_words(f"decoder_eval_targets[{name!r}]", words)
         if self.decoder_eval_export_row_wise_csv:
