@@ -15,7 +15,7 @@ import torch
 from everyday import every
 from model_cases import bits, same_bits
 from tokenizers import normalizers
-from transformers import BertForMaskedLM, BertLMHeadModel
+from transformers import BertForMaskedLM, BertLMHeadModel, MptConfig, MptForCausalLM
 
 from gradiend import ModelWithGradiend, ParamMappedGradiendModel, TextPredictionTrainer, TrainingArguments
 from gradiend.model._base_model import BaseDigest
@@ -82,6 +82,13 @@ class TestSettings:
         on(base, path).save_pretrained(str(tmp_path / "model"))
         assert not (tmp_path / "model" / "base_model").exists()
         TextPredictionModelWithGradiend.from_pretrained(str(tmp_path / "model"))
+
+    def test_the_dtype_of_a_config_within_the_config_is_no_setting(self, tmp_path):
+        config = MptConfig(d_model=32, n_heads=2, n_layers=1, vocab_size=50)
+        MptForCausalLM(config).save_pretrained(tmp_path)
+        single, double = (MptForCausalLM.from_pretrained(tmp_path, dtype=one) for one in (torch.float32, torch.float64))
+        assert single.config.to_dict()["attn_config"] != double.config.to_dict()["attn_config"]
+        assert BaseDigest.of(single).differences(BaseDigest.of(double)) == []
 
     def test_a_base_model_with_other_settings_is_an_error_unless_given(self, path, tmp_path, caplog):
         on(path, path).save_pretrained(str(tmp_path / "model"))

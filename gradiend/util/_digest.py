@@ -128,13 +128,17 @@ def settings_of(base_model: Any) -> dict[str, Any]:
         return {}
     # FSDP makes a class of its own from that of a model that it shards.
     kind = next(one.__name__ for one in type(base_model).__mro__ if not one.__name__.startswith("FSDP"))
-    settings = {"class": kind, **config.to_dict()}
-    used = {
-        name: value
-        for name, value in settings.items()
-        if not any(fnmatchcase(name, unused) for unused in _UNUSED_SETTINGS)
-    }
+    used = {"class": kind, **_used_settings(config.to_dict())}
     return dict(json.loads(json.dumps(used, sort_keys=True, default=repr)))
+
+
+def _used_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a config, and of the configs in it, without `_UNUSED_SETTINGS`."""
+    return {
+        name: _used_settings(value) if isinstance(value, Mapping) else value
+        for name, value in settings.items()
+        if not any(fnmatchcase(str(name), unused) for unused in _UNUSED_SETTINGS)
+    }
 
 
 def settings_part(base_model: Any) -> Fingerprint:
