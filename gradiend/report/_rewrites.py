@@ -22,6 +22,7 @@ class Moved:
     """What came of one goal."""
 
     key: str
+    """The key of the goal in the results."""
     title: str
     """"towards feminine", "away from feminine" or "towards neither"."""
     measured: str
@@ -38,6 +39,7 @@ class Moved:
     """The score of neutral text, as a share of the base model's."""
     kept_interval: Any
     score: str
+    """The name of that score."""
     limit: float | None
     """The share that a rewrite had to keep; None if the policy has no such limit."""
     why: str
@@ -45,6 +47,7 @@ class Moved:
     note: str | None
     charts: Sequence[Chart] = ()
     table: Sequence[Mapping[str, Any]] = ()
+    """The measured steps."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,9 @@ class SideEffects:
     title: str
     divergence: str | None
     tokens: Sequence[Mapping[str, Any]]
+    """The tokens that gained and lost most."""
     classes: Sequence[Mapping[str, Any]]
+    """P(class) before and after."""
     n_more_classes: int
 
 

@@ -149,6 +149,7 @@ class ShiftCurves:
     base: GridPoint | None
     points: tuple[GridPoint, ...]
     classes: tuple[str, ...]
+    """Classes whose probabilities are drawn."""
     datasets: tuple[str, ...]
     """Dataset classes; each has a panel."""
     selected: tuple[Selected, ...]

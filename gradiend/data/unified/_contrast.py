@@ -15,6 +15,7 @@ class Contrast:
     """Two target classes, and the classes of the data (base classes) that belong to each."""
 
     pair: tuple[str, str]
+    """The target classes."""
     target_of: Mapping[str, str]
     """Base class → its target class."""
     groups: tuple[frozenset[str], ...] | None = None

@@ -47,9 +47,11 @@ class ParsedTable:
     frame: pd.DataFrame
     """One row per text."""
     masked_col: str
+    """Column of the texts."""
     split_col: str
     """Column of the splits, which the table may lack."""
     word_col: str
+    """Column of the words that stand in the texts."""
     factual_class: pd.Series
     """The class of each word, on the index of the table."""
     alternative_col: str | None = None

@@ -33,7 +33,9 @@ class MatchedBlock(NamedTuple):
     segments: Sequence[str]
     """Segments with class words; all segments if the matcher keeps all."""
     documents: Sequence[object]
+    """The document of each segment."""
     places: Places
+    """The class words in the segments."""
 
 
 class BlockMatcher:
@@ -79,6 +81,7 @@ class Collected(NamedTuple):
     examples: list[pd.DataFrame]
     """The examples of each class; see `Masker.examples`."""
     n_texts: int
+    """How many texts were read."""
     n_segments: int
     """How many segments were read; segments that preprocessing dropped do not count."""
     dropped: Counter[str]

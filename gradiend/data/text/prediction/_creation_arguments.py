@@ -145,19 +145,28 @@ def _by_surface(config: TextFilterConfig) -> TextFilterConfig:
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """The parsed arguments of `generate_training_data`, which describes them; ValueError for some that do not fit."""
+    """The parsed arguments of `generate_training_data`; a maximum below the minimum is a ValueError."""
 
     format: TrainingFormat
+    """The format of the frames that are returned."""
     balance: Literal["classes", "words"] | None
     """What is cut to the size of the smallest, in proportion to the weights: classes, or also the words of a class."""
     ratios: SplitRatios
+    """Shares of the splits."""
     max_size_per_class: int | None
+    """How many rows a class has at most."""
     min_rows_per_class_for_split: int
+    """How many rows each class must have."""
     split_by_document: bool
+    """Whether all rows of a document are in one split."""
     keep_several_classes: bool
+    """Whether sentences with words of several classes are kept."""
     split_by_target: bool = False
+    """Whether all rows of a word are in one split."""
     min_rows_per_target_for_balance: int = 1
+    """How many rows a word needs so that it is kept where words are balanced."""
     raise_on_incomplete_classes: bool = True
+    """Whether a class without enough rows is an error; otherwise it is left out."""
 
     def __post_init__(self) -> None:
         for name in ("split_by_document", "keep_several_classes", "split_by_target", "raise_on_incomplete_classes"):

@@ -40,6 +40,7 @@ class _SegmentWords(NamedTuple):
     places: dict[int, tuple[list[int], list[int], int]]
     """Class → the begins and the ends of its words, and the label of the first."""
     is_shared: bool
+    """Whether a word belongs to several classes."""
     is_plain: bool
     """Whether some word has its class without a tag that decides so."""
 
@@ -67,6 +68,7 @@ class MaskingRules:
     tells the class of the masked word, unless tags decide the class of every word: the article of one noun says nothing
     about the article of another."""
     with_documents: bool
+    """Whether examples have a column with their documents."""
     min_left: Sequence[int] = ()
     """How many words must stand before the first masked word, for each class; empty asks for none."""
 

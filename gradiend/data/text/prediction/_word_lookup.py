@@ -36,12 +36,14 @@ def can_look_up(forms: Iterable[str]) -> bool:
 
 
 class Places(NamedTuple):
-    """The places of words within numbered sentences, ordered by sentence and then from left to right."""
+    """The places of words in numbered sentences, ordered by sentence and then from left to right."""
 
     number: NDArray[np.int64]
     """The sentence of each word."""
     start: NDArray[np.int64]
+    """The begin of each word in its sentence."""
     end: NDArray[np.int64]
+    """The end of each word in its sentence."""
 
 
 class WordLookup:

@@ -122,7 +122,9 @@ class _Filtered:
     """The result of a pass over the sentences."""
 
     matches: list[list[tuple[str, list[Span]]]]
+    """The matches of each class."""
     n_sentences: int = 0
+    """How many sentences were read."""
     full_after: dict[int, int] = field(default_factory=dict)
     """Class → how many sentences were read when the class had as many matches as are wanted."""
 
