@@ -87,7 +87,8 @@ class Candidates:
         """The grid of the points of these rates or, without any, of those that lead to the best rewrites."""
         points = self.points(search.model, rates)
         with Progress("rewrites", len(points) + 1 if rates else None, "model") as search.bar:
-            search.measure(BASE, list(dict.fromkeys(name for goal in self.goals for name in self.datasets_of(goal))))
+            needed = points.values() if rates else map(self.datasets_of, self.goals)
+            search.measure(BASE, list(dict.fromkeys(name for datasets in needed for name in datasets)))
             for point, datasets in points.items():
                 search.measure(point, datasets)
             for goal in () if rates else self.goals:

@@ -87,7 +87,10 @@ class TextScores:
         return bool(np.isfinite(self.loss).all())
 
     def likelihood_ratio(self, base: TextScores, other: Scored | None = None) -> Ratio:
-        """The likelihood score as a ratio to that of the base model on the same tokens; of `other`, see `Ratio`."""
+        """The likelihood score as a ratio to that of the base model on the same tokens.
+
+        `other` is a rewritten model that corrects the ratio, see `Ratio`.
+        """
         if not self.is_finite:
             return Ratio(self.likelihood / base.likelihood, None)
         return _estimated(*_likelihood_moved(self, base), self.tokens > 0, other)

@@ -121,7 +121,7 @@ class BaseModelMeasurement(ABC):
 
     def more_of_base(self) -> None:
         """Score more tokens of the unchanged model, after a rewritten model was not `settled`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must say how more tokens of the unchanged model are scored.")
 
     def lms(self, other: BlockScores = ()) -> dict[str, Any]:
         """The scores without class probabilities.
@@ -234,7 +234,8 @@ class TextMeasurement(BaseModelMeasurement):
     def _judged(self, totals: Sequence[TextScores], longer: Sequence[TextScores]) -> tuple[Ratio, str | None]:
         """The likelihood ratio of a model, and why no more of its tokens are scored, or None.
 
-        `totals` are the scores of `_totals`; so are `longer`, of a model that corrects the ratio where it has more.
+        `_totals` makes both: `totals` of the model, and `longer` of one that corrects the ratio if that one was scored
+        on more blocks.
         """
         base, here, last = self._base_totals, len(totals) - 1, len(self.score.blocks) - 1
         corrects = len(longer) > len(totals)

@@ -93,35 +93,7 @@ class WeighsEntries(nn.Module):
             param_row and param_col (of a matrix, else None), coords, param_shape, param_numel}.
         """
         importance = self.gradiend.get_weight_importance(part)
-        chosen = ranking(importance, topk_count(topk, len(importance)))
-        rising, order = chosen.sort()
-        rows: list[dict[str, Any]] = [{} for _ in range(len(chosen))]
-        start = 0
-        for entry, place in self.gradiend.whole_map.slices():
-            low, high = torch.searchsorted(rising, torch.tensor([place.start, place.stop])).tolist()
-            if low < high:
-                inside = rising[low:high] - place.start
-                flat = (inside if entry.selection is None else entry.indices()[inside]).numpy()
-                coordinates = np.stack(np.unravel_index(flat, entry.shape), axis=1).tolist()
-                numbers = (order[low:high].tolist(), rising[low:high].tolist(), flat.tolist())
-                for rank, dimension, index, coords in zip(*numbers, coordinates, strict=True):
-                    row, column = coords if len(coords) == 2 else (None, None)
-                    rows[rank] = {
-                        "rank": rank + 1,
-                        "part": part,
-                        "importance": float(importance[dimension]),
-                        "local_input_index": dimension,
-                        "base_global_index": start + index,
-                        "param_name": entry.name,
-                        "flat_index_in_param": index,
-                        "param_row": row,
-                        "param_col": column,
-                        "coords": coords,
-                        "param_shape": list(entry.shape),
-                        "param_numel": entry.numel,
-                    }
-            start += entry.numel
-        return rows
+        return named_entries(self.gradiend, part, importance, ranking(importance, topk_count(topk, len(importance))))
 
     @known_keywords("ModelWithGradiend.export_topk_features", suggest=False)
     def export_topk_features(self, path: str | Path, part: str = "decoder-weight", topk: int | float = 1000) -> str:
@@ -191,3 +163,37 @@ def _write_features(path: Path, rows: list[dict[str, Any]]) -> None:
         return
     # Whole numbers, also in a column with gaps: a parameter that is no matrix has no row and column.
     write_csv(path, pd.DataFrame(rows).astype({"param_row": "Int64", "param_col": "Int64"}))
+
+
+def named_entries(
+    gradiend: ParamMappedGradiendModel, part: str, importance: Tensor, chosen: Tensor
+) -> list[dict[str, Any]]:
+    """What `get_topk_feature_metadata` says of chosen dimensions, by falling importance, (k,)."""
+    rising, order = chosen.sort()
+    rows: list[dict[str, Any]] = [{} for _ in range(len(chosen))]
+    start = 0
+    for entry, place in gradiend.whole_map.slices():
+        low, high = torch.searchsorted(rising, torch.tensor([place.start, place.stop])).tolist()
+        if low < high:
+            inside = rising[low:high] - place.start
+            flat = (inside if entry.selection is None else entry.indices()[inside]).numpy()
+            coordinates = np.stack(np.unravel_index(flat, entry.shape), axis=1).tolist()
+            numbers = (order[low:high].tolist(), rising[low:high].tolist(), flat.tolist())
+            for rank, dimension, index, coords in zip(*numbers, coordinates, strict=True):
+                row, column = coords if len(coords) == 2 else (None, None)
+                rows[rank] = {
+                    "rank": rank + 1,
+                    "part": part,
+                    "importance": float(importance[dimension]),
+                    "local_input_index": dimension,
+                    "base_global_index": start + index,
+                    "param_name": entry.name,
+                    "flat_index_in_param": index,
+                    "param_row": row,
+                    "param_col": column,
+                    "coords": coords,
+                    "param_shape": list(entry.shape),
+                    "param_numel": entry.numel,
+                }
+        start += entry.numel
+    return rows

@@ -14,7 +14,7 @@ import torch
 
 from gradiend.model import ParamMappedGradiendModel
 from gradiend.model._checkpoint import is_checkpoint
-from gradiend.model._entries import WeighsEntries
+from gradiend.model._entries import named_entries
 from gradiend.model._topk import BLOCK
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
@@ -166,7 +166,7 @@ def importance_of(gradiend: ParamMappedGradiendModel, trainer: Any) -> Importanc
     return Importance(
         kinds, rows, sorted(outside.items(), key=lambda item: -item[1].share),
         sorted(parameters, key=lambda item: -item[1].share)[:MOST_PARAMETERS], len(parameters),
-        _entries(gradiend, whole[0], embedding),
+        _entries(gradiend, importance, top[:N_ENTRIES], whole[0], embedding),
         _tokens(gradiend, importance, whole[0], embedding),
         gradiend.input_dim, gradiend.mapping.unpruned_size, n_top, _half(importance),
         max((cell.share for row in rows for cell in row.cells if cell is not None), default=0.0),
@@ -203,12 +203,13 @@ def _embedding(trainer: Any) -> tuple[str, Any] | None:
     return (names[0], model.tokenizer) if names else None
 
 
-def _entries(gradiend: ParamMappedGradiendModel, whole: float, embedding: tuple[str, Any] | None) -> list[Entry]:
+def _entries(
+    gradiend: ParamMappedGradiendModel, importance: torch.Tensor, top: torch.Tensor, whole: float,
+    embedding: tuple[str, Any] | None,
+) -> list[Entry]:  # fmt: skip
     encoder, decoder = gradiend.encoder_linear.weight.detach(), gradiend.decoder_linear.weight.detach()
-    named = WeighsEntries()
-    named.gradiend = gradiend
     found = []
-    for entry in named.get_topk_feature_metadata(PART, N_ENTRIES):
+    for entry in named_entries(gradiend, PART, importance, top):
         name, at, index = entry["param_name"], entry["coords"], entry["local_input_index"]
         token = _token(embedding[1], at[0]) if embedding is not None and name == embedding[0] else None
         weights = [float(encoder[0, index]), float(decoder[index, 0])] if decoder.shape[1] == 1 else []

@@ -11,8 +11,7 @@ from typing import Any
 
 from gradiend.util import PLACEHOLDER
 from gradiend.util import _progress as progress
-from gradiend.util._display import UNKNOWN as UNKNOWN
-from gradiend.util._display import shortened
+from gradiend.util._display import UNKNOWN, shortened
 from gradiend.util.paths import MODEL_DIR
 
 THIN = "\u202f"

@@ -119,7 +119,7 @@ class FeatureLearningDefinition(ABC):
     def balance_texts(self, given: Any = None) -> list[str]:
         """The texts of the goal "balance": those given, or those of the configuration; see `evaluate_decoder`.
 
-        Raises ValueError if there are no texts, or texts without a `[MASK]`.
+        Raises ValueError if there are no texts, or texts without a `[MASK]`. By default there are none.
         """
         del given
         raise ValueError(f'"balance" is not available for a {type(self).__name__}: it gives no balance_texts.')
