@@ -37,6 +37,11 @@ CASES = ["demo", "masked", "masked_all", "causal", "causal_head", "identity", "v
 ANOTHER_EACH_TIME = {
     "seconds": "how long the steps of the demo took",
     "time": "how long a training took, in training.json",
+    "started": "when a command was started",
+    "cpu": "the peak of a process's memory",
+    "checksum": "of a file, whose content is compared itself",
+    "files": "checksums of the files of a checkpoint",
+    "header_checksum": "of the metadata of a file",
     "version": "of this package, in the record of a head",
     "gradiend_version": "of this package, in the record of a rewrite",
     "transformers_version": "written by save_pretrained of transformers",
@@ -136,10 +141,11 @@ def content(side: Side, name: str) -> dict[str, Any]:
         return dict(cells(pd.read_parquet(path)))
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
-            meta = {f"metadata {key}": value for key, value in (file.metadata() or {}).items()}
+            metadata = {key: value for key, value in (file.metadata() or {}).items() if key not in ANOTHER_EACH_TIME}
+            meta = {f"metadata {key}": value for key, value in metadata.items()}
             found = {key: json.loads(value) if value.startswith("{") else value for key, value in meta.items()}
             return dict(flat(found)) | {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    if path.suffix in {".txt", ".html", ".md"}:
+    if path.suffix in {".txt", ".html", ".md", ".yaml"}:
         return {f"line {number}": line for number, line in enumerate(side.text(name).split("\n"), 1)}
     return {"bytes": path.read_bytes()}
 
