@@ -154,7 +154,7 @@ class BaseDigest:
     def _other_settings(self, other: BaseDigest) -> list[str]:
         mine, its = self.settings, other.settings
         # Configs of another version of transformers have other names and defaults.
-        if not mine or not its or mine[VERSION] != its[VERSION]:
+        if not mine or not its or mine.get(VERSION) != its.get(VERSION):
             return []
         return [f"{SETTING}{name}" for name in dict.fromkeys([*mine, *its]) if mine.get(name) != its.get(name)]
 
