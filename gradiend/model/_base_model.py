@@ -1,10 +1,9 @@
 """The base model of a GRADIEND: how a call names the base model, and whether it has the weights of the training.
 
 A name or path does not identify a model: it can change in memory, be loaded with other settings of its config, and its
-folder can be overwritten. A fixed sample
-of every parameter is small enough for every checkpoint, and can be compared with the same model in another dtype, which
-a hash of all bits cannot. In the same dtype the sum of each parameter also finds changes that the sample misses, such
-as a single trained embedding.
+folder can be overwritten. A fixed sample of every parameter is small enough for every checkpoint, and can be compared
+with the same model in another dtype, which a hash of all bits cannot. In the same dtype the sum of each parameter also
+finds changes that the sample misses, such as a single trained embedding.
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ class ColumnNames:
 
     def chosen(self, *columns: str) -> list[str]:
         """Those of some columns that have another name than by default, and so must be there."""
-        return [vars(self)[name] for name in columns if vars(self)[name] != getattr(ColumnNames, name)]
+        given, usual = vars(self), vars(ColumnNames())
+        return [given[name] for name in columns if given[name] != usual[name]]
 
 
 def require_split(df: pd.DataFrame, split: str) -> pd.DataFrame:
