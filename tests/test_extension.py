@@ -13,7 +13,7 @@ from transformers import BertForMaskedLM
 from transformers.modeling_outputs import MaskedLMOutput
 
 from gradiend import GradiendModel, ModelWithGradiend, TextPredictionTrainer, TrainingArguments
-from gradiend.evaluator import LMSThresholdPolicy
+from gradiend.evaluator import LMSThresholdPolicy, SharePolicy
 from gradiend.gradients import TokenizedWord
 from gradiend.model._activations import ACTIVATIONS, Activation
 from gradiend.objectives import OBJECTIVES, Masked, ModelWithHead, Objective, kind_of, register
@@ -350,3 +350,26 @@ class TestPolicy:
         trained = tiny_data.trainer(bert).train()
         result = trained.evaluate_decoder(lrs=[0.1], selector=Lenient(ratio=1.5))
         assert result["SG"]["learning_rate"] == 0.1
+
+    def test_a_share_of_its_own_guides_the_search(self, bert):
+        class Guesses(SharePolicy):
+            """The highest metric of what keeps most of the right guesses."""
+
+            score = "right guesses"
+            ratio = 0.9
+
+            def kept(self, scores, ctx):
+                return None if scores.get("lms") is None else scores["lms"] / ctx.base_lms
+
+            def select(self, metric, candidates, ctx):
+                eligible = [one for one in candidates if (self.kept(one.scores, ctx) or 0) >= self.ratio]
+                return max(eligible, key=lambda one: one.metrics[metric], default=None)
+
+        trained = tiny_data.trainer(bert).train()
+        wanted = trained.evaluate_decoder(lrs="auto", selector=LMSThresholdPolicy(0.9))["SG"]
+        found = trained.evaluate_decoder(lrs="auto", selector=Guesses())["SG"]
+        assert found["learning_rate"] == wanted["learning_rate"]
+        assert found["least_share"] == 0.9
+        told, refused = found["why"].split("; ")
+        assert told == wanted["why"].split("; ")[0].replace("of the LMS", "of the right guesses")
+        assert "of the right guesses is kept, too little for 0.9" in refused

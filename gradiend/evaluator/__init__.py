@@ -5,6 +5,7 @@ from gradiend.evaluator._grid import read_decoder_stats_file as read_decoder_sta
 from gradiend.evaluator._selection import LikelihoodPolicy as LikelihoodPolicy
 from gradiend.evaluator._selection import LMSThresholdPolicy as LMSThresholdPolicy
 from gradiend.evaluator._selection import LMSTimesMetricPolicy as LMSTimesMetricPolicy
+from gradiend.evaluator._selection import SharePolicy as SharePolicy
 from gradiend.evaluator.decoder import DecoderEvaluator as DecoderEvaluator
 from gradiend.evaluator.encoder import EncoderEvaluator as EncoderEvaluator
 from gradiend.evaluator.encoder_metrics import get_correlation as get_correlation

@@ -21,10 +21,9 @@ from gradiend.evaluator._selection import (
     UNCHANGED,
     BaseContext,
     Candidate,
-    LikelihoodPolicy,
-    LMSThresholdPolicy,
     SelectionPolicy,
     lms_of,
+    share_policy,
 )
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._progress import Progress
@@ -109,7 +108,7 @@ class Candidates:
             return goal.worth(search.measure((factor, step), datasets, scores=False), base)
 
         # A policy of the user's own may read the score of every candidate.
-        glances = isinstance(policy, (LikelihoodPolicy, LMSThresholdPolicy))
+        glances = share_policy(policy) is not None
         lines: dict[float, StepSearch] = {}
 
         def search_along(factors: Sequence[float]) -> None:
@@ -130,11 +129,9 @@ class Candidates:
 
 def _allowance(policy: SelectionPolicy, context: BaseContext, goal: Goal) -> Allowance:
     """How a policy judges the loss of a candidate; of a policy of another kind only yes or no is known."""
-    if isinstance(policy, LikelihoodPolicy):
-        return Allowance(lambda entry: policy.kept(entry.get("lms", {}), context), policy.ratio)
-    base = context.base_lms
-    if isinstance(policy, LMSThresholdPolicy) and base:
-        return Allowance(lambda entry: entry["lms"]["lms"] / base if "lms" in entry else None, policy.ratio)
+    shares = share_policy(policy)
+    if shares is not None:
+        return Allowance(lambda entry: shares.kept(entry.get("lms", {}), context), shares.ratio)
 
     def kept(entry: Mapping[str, Any]) -> float:
         metrics = {goal.summary: goal.value(entry) or 0.0}

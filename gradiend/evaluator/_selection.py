@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from gradiend.evaluator._language_score import Ratio
 from gradiend.util._checks import require_finite
@@ -51,21 +52,65 @@ class SelectionPolicy(Protocol):
     """Chooses a candidate for a metric.
 
     A class may also define `least_lms(ctx)`, the LMS below which the policy never chooses (None: no limit); candidates
-    below that limit are not measured further. If the class itself does not define `least_lms`, all are measured.
+    below that limit are not measured further. If the class itself does not define `least_lms`, all are measured. A
+    policy that asks for a share of a score is a `SharePolicy`.
     """
 
     def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
         """The chosen candidate, or None if no candidate is acceptable."""
 
 
+class SharePolicy(ABC):
+    """A `SelectionPolicy` whose candidates must keep a share of a score of the base model.
+
+    Candidates that keep less are not measured further, and a search for steps aims at the limit; a policy of another
+    kind can only be asked about one candidate at a time. A subclass with its own `select` needs its own `kept`, too.
+    """
+
+    score: ClassVar[str]
+    """What messages call the score."""
+    ratio: float
+    """The least share that a candidate must keep."""
+
+    @abstractmethod
+    def kept(self, scores: Mapping[str, Any], ctx: BaseContext) -> float | None:
+        """The share that a candidate with these scores keeps; None if they do not say."""
+
+    def described(self, scores: Mapping[str, Any], ctx: BaseContext) -> str:
+        """The share that is kept, for messages."""
+        return f"{self.kept(scores, ctx):.4f}"
+
+    def why_refused(self, scores: Mapping[str, Any], ctx: BaseContext) -> str | None:
+        """Why a candidate with these scores is not allowed, or None."""
+        kept = self.kept(scores, ctx)
+        if kept is None or kept >= self.ratio:
+            return None
+        return f"{self.described(scores, ctx)} of the {self.score} is kept, too little for {self.ratio:g}"
+
+
+def share_policy(policy: SelectionPolicy) -> SharePolicy | None:
+    """The policy if it asks for a share; None also for a subclass that chooses by a rule of its own."""
+    own = vars(type(policy))
+    return policy if isinstance(policy, SharePolicy) and ("kept" in own or "select" not in own) else None
+
+
 def why_refused(policy: SelectionPolicy, scores: Mapping[str, Any], ctx: BaseContext) -> str | None:
     """Why the scores of an entry alone rule it out for `policy`, so that it is not measured further; None if not."""
-    if isinstance(policy, LikelihoodPolicy):
-        return policy.why_refused(scores, ctx)
-    score, least = scores.get("lms"), least_lms(policy, ctx)
-    if score is None or least is None or score >= least:
+    score, least, shares = scores.get("lms"), least_lms(policy, ctx), share_policy(policy)
+    if least is None:
+        return None if shares is None else shares.why_refused(scores, ctx)
+    if score is None or score >= least:
         return None
     return f"LMS {score:.4f} is below {least:.4f}, the least that the selection accepts"
+
+
+def described_ratio(scores: Mapping[str, Any], ctx: BaseContext) -> str:
+    """The share of the base model's score that is kept, with its standard error where there is one."""
+    found = scores.get("likelihood_ratio")
+    if found is None:
+        return f"{scores['lms'] / ctx.base_lms:.4f}" if ctx.base_lms else f"{scores['lms']:.4f}"
+    error = found["standard_error"]
+    return f"{found['value']:.4f}" + ("" if error is None else f" ± {error:.4f}")
 
 
 def least_lms(policy: SelectionPolicy, ctx: BaseContext) -> float | None:
@@ -85,12 +130,13 @@ def learning_rate_of(identity: Mapping[str, Any]) -> float:
 
 
 @dataclass(frozen=True)
-class LMSThresholdPolicy:
+class LMSThresholdPolicy(SharePolicy):
     """Choose the highest metric among the candidates whose LMS is at least `ratio` of the base model's LMS.
 
     Of equal metrics, the smaller learning rate wins, because it changes the model less.
     """
 
+    score = "LMS"
     ratio: float = 0.99
     """The least share of the base model's LMS that a candidate must keep."""
     lr_from_id: Callable[[Mapping[str, Any]], float] = learning_rate_of
@@ -102,10 +148,14 @@ class LMSThresholdPolicy:
         """The LMS below which no candidate is chosen; None without a limit."""
         return None if ctx.base_lms is None else self.ratio * ctx.base_lms
 
+    def kept(self, scores: Mapping[str, Any], ctx: BaseContext) -> float | None:
+        """The share of the base model's LMS; None if one of the two is missing, or that of the base model is 0."""
+        self._require_base(ctx)
+        return scores["lms"] / ctx.base_lms if ctx.base_lms and scores.get("lms") is not None else None
+
     def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
         """Choose a candidate, see `SelectionPolicy.select`. Raises ValueError if a required base LMS is missing."""
-        if ctx.base_lms is None and self.require_base_lms:
-            raise ValueError("LMSThresholdPolicy needs the base model's LMS: the grid has no entry 'base' with lms.")
+        self._require_base(ctx)
         least = self.least_lms(ctx)
         eligible = [
             candidate
@@ -114,9 +164,13 @@ class LMSThresholdPolicy:
         ]
         return max(eligible, key=lambda c: (c.metrics[metric], -abs(self.lr_from_id(c.id))), default=None)
 
+    def _require_base(self, ctx: BaseContext) -> None:
+        if ctx.base_lms is None and self.require_base_lms:
+            raise ValueError("LMSThresholdPolicy needs the base model's LMS: the grid has no entry 'base' with lms.")
+
 
 @dataclass(frozen=True)
-class LikelihoodPolicy:
+class LikelihoodPolicy(SharePolicy):
     """Choose the highest metric among the candidates that hold the base model's likelihood score.
 
     A candidate holds it if its ratio to the base model's score on the same tokens is at least `ratio`, and if the
@@ -126,6 +180,7 @@ class LikelihoodPolicy:
     learning rate wins.
     """
 
+    score = "likelihood"
     ratio: float = 0.99
     """The least share of the base model's likelihood score that a candidate must keep."""
     resolution: float = 0.002
@@ -167,15 +222,17 @@ class LikelihoodPolicy:
             return None
         return float(scores["lms"] / ctx.base_lms)
 
+    def described(self, scores: Mapping[str, Any], ctx: BaseContext) -> str:
+        """The ratio that is kept, with its standard error."""
+        return described_ratio(scores, ctx)
+
     def why_refused(self, scores: Mapping[str, Any], ctx: BaseContext) -> str | None:
         """Why a candidate with these scores is not allowed, or None."""
-        kept = self.kept(scores, ctx)
-        if kept is None or kept >= self.ratio:
-            return None
-        alone = scores.get("likelihood_ratio", {}).get("value", 0.0)
-        # A ratio above the limit is refused if its error leaves too much doubt.
-        why = "too little for" if alone < self.ratio else "which may be less than"
-        return f"{described_ratio(scores, ctx)} of the likelihood is kept, {why} {self.ratio:g}"
+        refused = super().why_refused(scores, ctx)
+        if refused is None or scores.get("likelihood_ratio", {}).get("value", 0.0) < self.ratio:
+            return refused
+        # The ratio is above the limit, but its error leaves too much doubt.
+        return f"{self.described(scores, ctx)} of the likelihood is kept, which may be less than {self.ratio:g}"
 
     def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
         """Choose a candidate, see `SelectionPolicy.select`."""
@@ -185,15 +242,6 @@ class LikelihoodPolicy:
             if metric in candidate.metrics and kept is not None and kept >= self.ratio:
                 eligible.append(candidate)
         return max(eligible, key=lambda c: (c.metrics[metric], -abs(learning_rate_of(c.id))), default=None)
-
-
-def described_ratio(scores: Mapping[str, Any], ctx: BaseContext) -> str:
-    """The share of the base model's score that is kept, with its standard error where there is one."""
-    found = scores.get("likelihood_ratio")
-    if found is None:
-        return f"{scores['lms'] / ctx.base_lms:.4f}" if ctx.base_lms else f"{scores['lms']:.4f}"
-    error = found["standard_error"]
-    return f"{found['value']:.4f}" + ("" if error is None else f" ± {error:.4f}")
 
 
 @dataclass(frozen=True)
@@ -310,7 +358,7 @@ def summarise_choice(
             # A likelihood policy scores as many tokens of each candidate as it needs.
             "base_lms": chosen.scores.get("base_lms", base.base_lms),
             **{name: chosen.scores[name] for name in RATIOS if name in chosen.scores},
-            **({"least_share": selector.ratio} if isinstance(selector, LikelihoodPolicy | LMSThresholdPolicy) else {}),
+            **({"least_share": shares.ratio} if (shares := share_policy(selector)) else {}),
             "why": _why_chosen(chosen, grid, aim or f"the highest {metric}", selector, base),
         }
     measured = any(SKIPPED in entry for entry in grid.values()) or any(metric in one.metrics for one in candidates)
@@ -328,13 +376,10 @@ def _why_chosen(
     rate, factor = chosen.id["learning_rate"], chosen.id["feature_factor"]
     steps = {key[1]: entry for key, entry in grid.items() if not isinstance(key, str) and key[0] == factor}
     told = f"Of {len(steps)} measured steps with the feature factor {factor:g}, {rate:.4g} has {aim}"
-    scores = chosen.scores or {"lms": chosen.lms}
-    if isinstance(selector, LikelihoodPolicy):
-        told += (
-            f" among those that keep {selector.ratio:g} of the likelihood (it keeps {described_ratio(scores, base)})"
-        )
-    elif isinstance(selector, LMSThresholdPolicy) and base.base_lms and chosen.lms is not None:
-        told += f" among those that keep {selector.ratio:g} of the LMS (it keeps {chosen.lms / base.base_lms:.4f})"
+    scores, shares = chosen.scores or {"lms": chosen.lms}, share_policy(selector)
+    if shares is not None and shares.kept(scores, base) is not None:
+        kept = shares.described(scores, base)
+        told += f" among those that keep {shares.ratio:g} of the {shares.score} (it keeps {kept})"
     else:
         told += f" by {type(selector).__name__}"
     larger = min((step for step in steps if abs(step) > abs(rate)), key=abs, default=None)
@@ -377,10 +422,10 @@ def _why_none(grid: Mapping[Any, Mapping[str, Any]], selector: SelectionPolicy, 
     steps = ", ".join(f"{step:g}" for step in _steps(grid))
     if not steps:
         return "Every step given leaves the model as it is: give larger lrs."
-    if isinstance(selector, LikelihoodPolicy):
-        return f"None of the steps {steps} keeps {selector.ratio:g} of the base model's likelihood: give smaller lrs."
-    limit = least_lms(selector, base)
+    limit, shares = least_lms(selector, base), share_policy(selector)
+    least = None if shares is None else f"{shares.ratio:g} of the base model's {shares.score}"
     if limit is not None and base.base_lms:
         least = f"{limit / base.base_lms:.4g} of the base model's language-modelling score {base.base_lms:.4f}"
+    if least is not None:
         return f"None of the steps {steps} keeps {least}: give smaller lrs."
     return f"{type(selector).__name__} accepts none of the steps {steps}: give other lrs, or another selector."
