@@ -306,6 +306,21 @@ def test_a_suite_that_makes_no_sense_is_refused(path, data, fields, error, match
         suite(path, data, **fields)
 
 
+@pytest.mark.parametrize(
+    ("one", "match"),
+    [
+        (
+            {"positive_feature": "rude", "negative_feature_class": "non_rude"},
+            "'positive_feature'.*positive_feature_class",
+        ),
+        ("rude", "positive_feature_definitions takes PositiveFeatureDefinition"),
+    ],
+)
+def test_a_feature_that_makes_no_sense_is_refused(path, one, match):
+    with pytest.raises(TypeError, match=match):
+        suite(path, tiny_data.rows(TONES), kind=PositiveTrainerSuite, positive_feature_definitions=[one])
+
+
 def test_a_trainer_class_is_asked_for(path, data):
     with pytest.raises(TypeError, match="trainer_cls"):
         SymmetricTrainerSuite(path, data=data)

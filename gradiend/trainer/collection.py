@@ -1,4 +1,4 @@
-"""Several trainers that are worked with as one: every call goes to each of them, and one that fails stops no other."""
+"""Several trainers as one: a call of the collection goes to each trainer, and a trainer that fails stops no other."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from gradiend.visualizer import plot_topk_overlap_heatmap
 logger = get_logger(__name__)
 
 CHILD_ERRORS = (ValueError, ArithmeticError, RuntimeError, LookupError, OSError, MemoryError, AssertionError)
-"""Errors of one trainer's data, model or files; an error in the call itself (TypeError) is the same for all."""
+"""Errors of one trainer's data, model or files, after which the others go on. An error in the call itself (TypeError)
+is the same for all trainers, and is raised."""
 KEPT = ("evaluate", "evaluate_encoder", "evaluate_decoder", "evaluate_side_effects")
 """The calls whose last results the table reads."""
 OF_SEEDS = ("evaluate", "evaluate_encoder", "evaluate_decoder")
-"""The calls, beside plots, that ask all converged seeds of a trainer, if its arguments ask for their comparison."""
+"""The calls, beside plots, that go to all converged seeds of a trainer with `analyze_seed_stability`."""
 
 
 class TrainerCollection(Shown, Mapping[str, Any]):
@@ -61,16 +62,13 @@ class TrainerCollection(Shown, Mapping[str, Any]):
                 raise TypeError(f"A TrainerCollection takes trainers; got {one!r:.60}. To join suites: merge(…).")
             if not one.run_id:
                 raise ValueError(f"Each trainer of a collection needs a run_id, which is its id; {one!r:.60} has none.")
-        self._set({}, retain_models_in_memory)
-        for one in trainers:
-            self._add(str(one.run_id), one)
-
-    def _set(self, trainers: Mapping[str, Trainer], retain_models_in_memory: bool) -> None:
-        self._trainers = dict(trainers)
+        self._trainers: dict[str, Trainer] = {}
         self.retain_models_in_memory = retain_models_in_memory
         self._errors: dict[str, BaseException] = {}
         self._untrained: dict[str, BaseException] = {}
         self._results: dict[str, dict[str, Any]] = {}
+        for one in trainers:
+            self._add(str(one.run_id), one)
 
     def _add(self, name: str, trainer: Trainer) -> None:
         if name in self._trainers:
@@ -161,7 +159,7 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         return self
 
     def _train(self, overrides: Mapping[str, Any], refused: Mapping[str, BaseException]) -> None:
-        """Train those that are not refused, and remember which have failed: no other call is asked of them."""
+        """Train the trainers that are not refused, and remember those that fail: later calls leave them out."""
         self._untrained, self._results = {}, {}
         try:
             self._each("train", lambda trainer: trainer.train(**overrides), refused)
@@ -322,7 +320,7 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         return self._results.get(f"evaluate_{part}", {}).get(name, None if both is None else both[part])
 
     def table(self, path: str | Path | None = None) -> pd.DataFrame:
-        """One row for each trainer: what was found, and what it costs.
+        """One row for each trainer: what was found, and what the rewrites cost.
 
         The columns are classes, status (trained, not trained, failed), reason, converged, correlation with its interval
         (low, high) and the number of seeds that it is of, for each goal of the decoder evaluation P before and after,
@@ -358,9 +356,10 @@ class TrainerCollection(Shown, Mapping[str, Any]):
 
 
 def noted(error: BaseException) -> BaseException:
-    """The error without what its traceback keeps in memory, to be told later.
+    """The error without its traceback, which would keep a trainer's tensors in memory until the error is shown.
 
-    One of several processes raises it again: the others, which may not have it, must not wait for this process.
+    In a run of several processes the error is raised instead: another process may not have it, and would wait for this
+    process forever.
     """
     if processes().count > 1:
         raise error
@@ -376,7 +375,7 @@ def _told(error: BaseException) -> str:
 
 
 def _asked(trainer: Any, name: str) -> Any:
-    """What a call goes to: the trainer, or the view of its seeds."""
+    """The object whose method is called: the trainer, or the view of its seeds."""
     of_seeds = name in OF_SEEDS or name.startswith("plot_")
     return trainer.multi_seed() if of_seeds and trainer.training_args.analyze_seed_stability else trainer
 
