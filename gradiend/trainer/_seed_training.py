@@ -165,7 +165,7 @@ def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
     ready.encodings.clear()
     if states is not None:
         states.find()
-    # The model is prepared before seeding, so that the first seed draws the same numbers as it would as a later seed.
+    # The first seed prepares the model, which may draw random numbers: only then are the generators seeded.
     model, before = ready.model, current.model
     set_seed(plan.args.seed)
     # An override that takes only the documented arguments prepares its data again for every seed.
@@ -196,7 +196,7 @@ def train_seeds(trainer: Any, plan: TrainingPlan, ready: Preparation) -> tuple[d
     if kept is None:
         one = _resplit_seeds(plan, ready) if plan.splits else partial(judged_seed, trainer, ready=ready)
         runs, stopped = _seeds.run_seeds(plan.args, lambda seed: one(plan.for_seed(seed)))
-        # From here on, the files are no longer those of the training that is marked there.
+        # From here on, files in the output change, so that the record of the training there is no longer true.
         saved.forget(run_directory(trainer, plan.args))
         best = _seeds.choose_seed(plan.seeds_directory, runs, plan.args, stopped)
         _seeds.promote(best.output_dir, plan.output)
@@ -210,9 +210,9 @@ def train_seeds(trainer: Any, plan: TrainingPlan, ready: Preparation) -> tuple[d
 
 
 def _resplit_seeds(plan: TrainingPlan, ready: Preparation) -> Callable[[TrainingPlan], SeedRun]:
-    """The function that trains and judges the next seed with splits of its own, given its plan.
+    """A function that trains and judges a seed, given its plan, each time with the next splits.
 
-    Of a balanced cycle, the splits of a seed that has not converged get another seed when the others had theirs.
+    In a balanced cycle, splits whose seed has not converged are tried again with another seed, after all others.
     """
     balanced = plan.args.split_resplit_strategy == "balanced_cycle"
     waiting: deque[int] = deque()

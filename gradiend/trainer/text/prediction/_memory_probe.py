@@ -20,7 +20,7 @@ from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.objectives import OBJECTIVES, Objective
 from gradiend.trainer.core._class_means import batches_for_class_means
 from gradiend.trainer.core._layouts import Layout, ProbedPass
-from gradiend.trainer.core._memory import MemoryEstimate, Probe, class_batches, estimate_training
+from gradiend.trainer.core._memory import MemoryEstimate, Probe, estimate_training
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.pruning import class_examples
 from gradiend.trainer.core.training import total_steps
@@ -70,7 +70,7 @@ def estimate_from_config(
     with FakeTensorMode(), plain_modes():
         engine = GradientEngine(loader.from_config(config, dtype=dtype), mapping, _Numbers())
         probe = _probe_without_values(engine, args, n_tokens)
-    found = estimate_training(base_model, gradiend, args, probe, batches=class_batches(args.pre_prune_config))
+    found = estimate_training(base_model, gradiend, args, probe)
     return found.for_layout(Layout() if layout is None else layout)
 
 
