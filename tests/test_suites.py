@@ -275,6 +275,10 @@ def test_pairs_are_named_chosen_and_filtered(path, data):
     assert list(suite(path, data)) == ["HE__IT", "HE__SHE", "HE__THEY", "IT__SHE", "IT__THEY", "SHE__THEY"]
     chosen = suite(path, data, target_pairs=[("THEY", "HE"), ("IT", "SHE")])
     assert [trainer.target_classes for trainer in chosen.get_trainers()] == [["HE", "THEY"], ["IT", "SHE"]]
+    assert list(suite(path, data, target_pairs=zip(("HE", "IT"), ("SHE", "THEY"), strict=True))) == [
+        "HE__SHE",
+        "IT__THEY",
+    ]
     definition = SuitePairDefinition(("THEY", "HE"), child_id="number", label="Number")
     named = suite(path, data, pair_definitions=[definition, {"target_classes": ("SHE", "HE")}])
     assert named.labels == {"number": "Number", "SHE__HE": "SHE <-> HE"}

@@ -86,12 +86,13 @@ class TrainerSuite(TrainerCollection):
         one_of("model_device", model_device, ("cpu", "cuda"))
         self._trainer_cls, self._trainer_args, self._trainer_kwargs = trainer_cls, trainer_args, dict(trainer_kwargs)
         self._id_of, self._label_of = pair_id_fn or pair_id, pair_label_fn or pair_label
-        given = None
+        named: Pairs = None if target_pairs is None else list(target_pairs)
+        defined: Definitions = None
         if pair_definitions is not None:
-            given = [definition(SuitePairDefinition, one, "pair_definitions") for one in pair_definitions]
-        self.target_classes = self._classes(target_classes, target_pairs, given)
+            defined = [definition(SuitePairDefinition, one, "pair_definitions") for one in pair_definitions]
+        self.target_classes = self._classes(target_classes, named, defined)
         """The classes of the suite."""
-        pairs = self._pairs(self.target_classes, target_pairs, given)
+        pairs = self._pairs(self.target_classes, named, defined)
         kept = [pair for pair in pairs if pair_filter is None or pair_filter(*pair.target_classes)]
         if not kept:
             raise ValueError(f"The suite has no pair: pair_filter leaves out all {len(pairs)}.")
