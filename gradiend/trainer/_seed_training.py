@@ -186,7 +186,7 @@ def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
 
 
 def train_seeds(trainer: Any, plan: TrainingPlan, ready: Preparation) -> tuple[dict[int, Any], bool]:
-    """Train seeds until enough have converged, and keep the best, which is then the trainer's current model.
+    """Train and judge seeds until enough have converged; the best becomes the result and the trainer's current model.
 
     Returns (seed → model with `keep_seed_runs`, else {}; whether the same training was done before).
     """

@@ -36,7 +36,7 @@ PASSED_ON = frozenset((
 """What a view has from its trainer, because it is the same for all seeds."""
 
 CHOICE = ("learning_rate", "feature_factor")
-"""What a rewrite is made with."""
+"""The keys of a result that say how a rewrite is made."""
 OTHER_REWRITES = (
     "Seeds have chosen different rewrites, which `choices` under `seeds` has: each is applied by view.trainer_of(seed)."
 )

@@ -255,21 +255,21 @@ class Trainer(Shown, FeatureLearningDefinition):
             Interrupted: Ctrl-C, SIGTERM or the end of `max_minutes` has stopped a training that the same call resumes.
         """
         plan = plan_training(self, output_dir, model, model_with_gradiend_cls, callbacks, training_args_overrides)
+        several, kept = plan.args.max_seeds > 1, dict[int, Any]()
         self.current.last_start = plan.source
-        # Not the splits of a seed that an earlier training has chosen.
+        # An earlier training may have left the splits of the seed that it chose.
         self.modality = self.modality.for_seed(None)
-        kept: dict[int, Any] = {}
-        # Loading the model, tokenizing the rows and pruning happen once for all seeds, and not if all are found done.
+        # The first seed that is trained loads and prunes the model and tokenizes the rows, for all seeds.
         with _preparation.prepared_once(self, plan) as ready:
-            if plan.args.max_seeds == 1:
-                self.reused = train_seed(self, plan, ready)
-            else:
+            if several:
                 kept, self.reused = train_seeds(self, plan, ready)
+            else:
+                self.reused = train_seed(self, plan, ready)
         self.current.remember()
-        note_training(self, several=plan.args.max_seeds > 1)
+        note_training(self, several=several)
         self._plot_convergence_of(plan.output)
         _seed_runs.require_converged(plan)
-        if plan.args.max_seeds > 1:
+        if several:
             _seed_runs.compare_seeds(plan)
         return kept or self
 

@@ -106,14 +106,14 @@ def _probe_without_values(engine: GradientEngine, args: TrainingArguments, n_tok
 
 
 class _Numbers(Objective):
-    """Words that are numbers of tokens, where only sizes matter and there is no tokenizer."""
+    """An objective without a tokenizer, for traces in which only the sizes of words matter."""
 
     name = "numbers"
     pad_token_id = 0
     arguments: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self) -> None:
-        """Nothing is needed."""
+        """Make it without a tokenizer."""
 
     def _word(self, span: Any, word: str) -> TokenizedWord | None:
         del span, word
