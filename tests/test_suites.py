@@ -1,5 +1,7 @@
 """Suites of pairs: the same GRADIENDs as one by one, for the price of the distinct (class, word) gradients."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import tiny
@@ -240,6 +242,30 @@ def test_what_the_trainers_have_learned_is_compared(path, data, tmp_path):
         options = {"topk": 10} if number == 1 else {}
         draw(output_path=str(tmp_path / f"{number}.png"), show=False, **options)
         assert (tmp_path / f"{number}.png").is_file()
+
+
+def test_no_trainer_overwrites_files_of_another(path, data, tmp_path):
+    names = {"a": ("HE", "IT"), "b/c": ("HE", "SHE")}
+    both = TrainerCollection(
+        *(
+            TextPredictionTrainer(path, name, data, target_classes=pair, args=arguments())
+            for name, pair in names.items()
+        )
+    )
+    both.train(output_dir=str(tmp_path / "models"))
+    assert [Path(one.model_path).parent for one in both.values()] == [tmp_path / "models"] * 2
+    assert len({one.model_path for one in both.values()}) == 2
+    both.evaluate_decoder(lrs=[0.1])
+    written = both.export_delta(strengthen="HE", path=str(tmp_path / "one.safetensors"))
+    assert written["a"] == str(tmp_path / "one_a.safetensors")
+    assert all(Path(file).is_file() for file in written.values())
+    assert len(set(written.values())) == 2
+    published = both.push_to_hub("owner/name", base_model="owner/base", dry_run=tmp_path / "hub")
+    assert len({one.subfolder for one in published.values()}) == 2
+    pytest.importorskip("matplotlib")
+    drawn = both.evaluate_encoder(plot=True, plot_kwargs={"show": False, "output": str(tmp_path / "x.png")})
+    assert drawn["a"]["plot_path"] == str(tmp_path / "x_a.png")
+    assert len({one["plot_path"] for one in drawn.values()}) == 2
 
 
 def test_what_the_base_model_knows_is_asked_once_for_all_classes(path, data, tmp_path):

@@ -13,6 +13,7 @@ from gradiend import comparison
 from gradiend.comparison import ComparisonResult
 from gradiend.evaluator._goals import goal_entries, require_trained
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer.multi_seed import with_own_places
 from gradiend.trainer.trainer import Trainer
 from gradiend.util._display import Shown, Table, number, with_interval
 from gradiend.util._files import write_csv
@@ -20,6 +21,7 @@ from gradiend.util._keywords import nearest
 from gradiend.util._processes import processes
 from gradiend.util._progress import Progress
 from gradiend.util.logging import get_logger
+from gradiend.util.paths import safe_name
 from gradiend.visualizer import plot_topk_overlap_heatmap
 
 logger = get_logger(__name__)
@@ -40,7 +42,8 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         both.train()
         both.evaluate_encoder(split="test")["gender"]["correlation"]
 
-    A trainer whose call raises an error is left out of the result; the log and `failures` say why. With
+    A file `x.png` that a call names becomes `x_<id>.png`, and a folder becomes its subfolder `<id>`. A trainer whose
+    call raises an error is left out of the result; the log and `failures` say why. With
     `analyze_seed_stability`, evaluations and plots of a trainer are those of its converged seeds, see
     `Trainer.multi_seed`, and so are the table and comparisons of weights; all other calls are about its best seed.
 
@@ -141,7 +144,13 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         """
         if not all(callable(getattr(type(one), name, None)) for one in self._trainers.values()):
             raise AttributeError(f"The trainers have no method {name!r}.{nearest(name, dir(Trainer))}")
-        return self._each(name, lambda trainer: getattr(_asked(trainer, name), name)(*args, **kwargs), self._untrained)
+        # At the top of a repository there is room for one model.
+        given = {"subfolder": "", **kwargs} if name == "push_to_hub" else kwargs
+
+        def do(key: str, trainer: Trainer) -> Any:
+            return getattr(_asked(trainer, name), name)(*args, **with_own_places(given, safe_name(key)))
+
+        return self._each(name, do, self._untrained)
 
     def __getattr__(self, name: str) -> Callable[..., dict[str, Any]]:
         # Only for names that the collection itself does not have.
@@ -162,21 +171,19 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         """Train the trainers that are not refused, and remember those that fail: later calls leave them out."""
         self._untrained, self._results = {}, {}
         try:
-            self._each("train", lambda trainer: trainer.train(**overrides), refused)
+            self._each("train", lambda key, one: one.train(**with_own_places(overrides, safe_name(key))), refused)
         finally:
             self._untrained = dict(self._errors)
 
-    def _each(
-        self, name: str, do: Callable[[Trainer], Any], skip: Mapping[str, BaseException] | None = None
-    ) -> dict[str, Any]:
-        """id → what `do` gives for each trainer; trainers in `skip` have failed already."""
+    def _each(self, name: str, do: Callable[[str, Trainer], Any], skip: Mapping[str, BaseException]) -> dict[str, Any]:
+        """Id → what `do` gives for the id and the trainer; trainers in `skip` have failed already."""
         results: dict[str, Any] = {}
-        self._errors = dict(skip or {})
+        self._errors = dict(skip)
         with Progress(name, len(self), "trainer", shown=name != "get_models") as bar:
             for key, trainer in self.items():
                 if key not in self._errors:
                     try:
-                        results[key] = do(trainer)
+                        results[key] = do(key, trainer)
                     except CHILD_ERRORS as error:
                         self._errors[key] = noted(error)
                         logger.warning("%s: %s failed: %s", key, name, self.failures[key])
@@ -218,7 +225,7 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         absent = {name: LookupError("its model is not in memory") for name in self if name not in here}
         found = self._each(
             "get_models",
-            lambda trainer: _model_of(trainer, seed_selection, gradiend_only),
+            lambda _, trainer: _model_of(trainer, seed_selection, gradiend_only),
             {**absent, **self._untrained},
         )
         return {named[name]: model for name, model in found.items()}
