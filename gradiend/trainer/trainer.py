@@ -715,8 +715,9 @@ class Trainer(Shown, FeatureLearningDefinition):
         """
         args, current = self.placed_args, self.current
         config = _preparation.pruning_config("pre_prune", pre_cfg, args.pre_prune_config, PrePruneConfig)
-        new = current.directory is None and is_new(current.given)
-        model = current.model or unpruned(self, current.given, None, args)
+        trained = current.directory is not None
+        new = not trained and is_new(current.given)
+        model = current.model or (self.get_model() if trained else unpruned(self, current.given, None, args))
         current.model = _preparation.pre_pruned(self, model, config, args, inplace=inplace)
         current.pruned = current.model.untrained() if new else current.model
         return self
@@ -751,10 +752,12 @@ class Trainer(Shown, FeatureLearningDefinition):
             TypeError: An unknown override; the message names the nearest field.
         """
         args = self._args.replace(**training_args_overrides)
-        current = self.current
-        if current.pruned is not None:
+        source, pruned = self.current.start()
+        if pruned:
             args = args.replace(pre_prune_config=None)
-        held = current.pruned or current.model
-        model = held or unpruned(self, current.given, None, args)
-        found = _preparation.memory_of(self, model, args, held=held is not None)
+        elif self.current.directory is None and self.current.model is not None:
+            # A model that a training has made may be pruned: the next training does not start from it.
+            source = self.current.model
+        model = unpruned(self, source, None, args)
+        found = _preparation.memory_of(self, model, args, held=isinstance(source, ModelWithGradiend))
         return found if layout is None else found.for_layout(layout)
