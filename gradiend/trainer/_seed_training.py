@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -61,6 +61,7 @@ def plan_training(
     model_class = given.pop("model_with_gradiend_cls", None)
     args: TrainingArguments = trainer.placed_args.replace(**given)
     _check_arguments(trainer, args)
+    callbacks = _checked_callbacks(callbacks)
     source, pruned = trainer.current.start(model)
     base = source.base_model if isinstance(source, ModelWithGradiend) else source
     if isinstance(base, nn.Module) and is_sharded(base):
@@ -129,6 +130,20 @@ def _check_arguments(trainer: Any, args: TrainingArguments) -> None:
             "analyze_seed_stability compares seeds, but with min_convergent_seeds=1 the first seed that converges is "
             "the last: give min_convergent_seeds=None, or at least 2."
         )
+
+
+def _checked_callbacks(given: Any) -> list[TrainingCallback] | None:
+    """The callbacks of a call, if there are any. Raises TypeError for anything else."""
+    if given is None:
+        return None
+    if not isinstance(given, Iterable):
+        raise TypeError(f"callbacks must be a list of callbacks; got {given!r:.60}.")
+    callbacks = list(given)
+    for one in callbacks:
+        if not isinstance(one, TrainingCallback):
+            hint = f" Is it {one.__name__}(…)?" if isinstance(one, type) else ""
+            raise TypeError(f"callbacks takes objects of subclasses of TrainingCallback; got {one!r:.60}.{hint}")
+    return callbacks
 
 
 def refuse_in_processes(args: TrainingArguments) -> None:

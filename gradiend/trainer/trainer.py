@@ -749,8 +749,12 @@ class Trainer(Shown, FeatureLearningDefinition):
             The estimate: `peak` is device → bytes, and `str(…)` says what the memory is for.
 
         Raises:
-            TypeError: An unknown override; the message names the nearest field.
+            TypeError: An unknown override (the message names the nearest field), or another layout than a `Layout`.
         """
+        if not isinstance(layout, Layout | None):
+            raise TypeError(
+                f'layout must be a gradiend.trainer.Layout, such as Layout("sharded", 4); got {layout!r:.60}.'
+            )
         args = self._args.replace(**training_args_overrides)
         source, pruned = self.current.start()
         if pruned:
