@@ -208,6 +208,11 @@ def test_sizes_of_an_evaluation_of_a_base_model_are_whole_numbers(trained, name,
         trained.evaluate_base_model(model.base_model, model.tokenizer, **{name: value})
 
 
+def test_other_classes_are_those_beside_the_target_classes(trained):
+    with pytest.raises(ValueError, match="leave class_pair out"):
+        trained.create_training_data(trained.get_model(), class_pair=("PL", "SG"), include_other_classes=True)
+
+
 def test_sizes_of_data_are_whole_numbers(trained):
     with pytest.raises(ValueError, match="max_size"):
         trained.get_decoder_mlm_training_data(max_size=0)

@@ -295,6 +295,13 @@ def test_suites_and_trainers_are_merged_under_names_of_their_own(path, data):
         TrainerCollection(parts[0])
     with pytest.raises(TypeError, match="merge takes"):
         TrainerCollection.merge("a")
+    with pytest.raises(ValueError, match="needs a run_id"):
+        TrainerCollection.merge(TextPredictionTrainer(path, data=data, target_classes=["HE", "IT"]))
+    with pytest.raises(ValueError, match="the name 'x'"):
+        merged.get_models({"a/HE__SHE": "x", "single": "x"})
+    alike = suite(path, data, target_classes=["HE", "SHE", "IT"], pair_label_fn=lambda first, second: first).train()
+    with pytest.raises(ValueError, match="the name 'HE'"):
+        alike.compute_similarity_matrix()
 
 
 def test_pairs_are_named_chosen_and_filtered(path, data):

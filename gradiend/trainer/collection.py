@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from gradiend import comparison
 from gradiend.comparison import ComparisonResult
 from gradiend.evaluator._goals import goal_entries, require_trained
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.trainer.multi_seed import with_own_places
+from gradiend.trainer.multi_seed import FILES, with_own_places
 from gradiend.trainer.trainer import Trainer
 from gradiend.util._display import Shown, Table, number, with_interval
 from gradiend.util._files import write_csv
@@ -63,17 +64,17 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         for one in trainers:
             if not isinstance(one, Trainer):
                 raise TypeError(f"A TrainerCollection takes trainers; got {one!r:.60}. To join suites: merge(…).")
-            if not one.run_id:
-                raise ValueError(f"Each trainer of a collection needs a run_id, which is its id; {one!r:.60} has none.")
         self._trainers: dict[str, Trainer] = {}
         self.retain_models_in_memory = retain_models_in_memory
         self._errors: dict[str, BaseException] = {}
         self._untrained: dict[str, BaseException] = {}
         self._results: dict[str, dict[str, Any]] = {}
         for one in trainers:
-            self._add(str(one.run_id), one)
+            self._add(one.run_id, one)
 
-    def _add(self, name: str, trainer: Trainer) -> None:
+    def _add(self, name: str | None, trainer: Trainer) -> None:
+        if not name:
+            raise ValueError(f"Each trainer of a collection needs a run_id, which is its id; {trainer!r:.60} has none.")
         if name in self._trainers:
             raise ValueError(f"Two trainers of a collection have the id {name!r}: give each a run_id of its own.")
         self._trainers[name] = trainer
@@ -85,7 +86,7 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         The trainers of a suite get the ids `<suite>/<id>`, so that two suites over the same classes can be joined.
 
         Raises:
-            ValueError: Two trainers would have the same id.
+            ValueError: Two trainers would have the same id, or a trainer has no run_id.
             TypeError: A part that is neither a trainer nor a collection.
         """
         merged = TrainerCollection()
@@ -94,7 +95,7 @@ class TrainerCollection(Shown, Mapping[str, Any]):
                 for name, trainer in part.items():
                     merged._add(name if part.run_id is None else f"{part.run_id}/{name}", trainer)
             elif isinstance(part, Trainer):
-                merged._add(str(part.run_id), part)
+                merged._add(part.run_id, part)
             else:
                 raise TypeError(f"merge takes trainers, suites and collections; got {part!r:.60}.")
         return merged
@@ -144,11 +145,14 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         """
         if not all(callable(getattr(type(one), name, None)) for one in self._trainers.values()):
             raise AttributeError(f"The trainers have no method {name!r}.{nearest(name, dir(Trainer))}")
-        # At the top of a repository there is room for one model.
-        given = {"subfolder": "", **kwargs} if name == "push_to_hub" else kwargs
+        files = (*FILES, "path") if name == "export_delta" else FILES
 
         def do(key: str, trainer: Trainer) -> Any:
-            return getattr(_asked(trainer, name), name)(*args, **with_own_places(given, safe_name(key)))
+            own = with_own_places(kwargs, safe_name(key), files)
+            if name == "push_to_hub":
+                # At the top of a repository there is room for one model.
+                own["subfolder"] = "/".join(filter(None, [kwargs.get("subfolder"), safe_name(key)]))
+            return getattr(_asked(trainer, name), name)(*args, **own)
 
         return self._each(name, do, self._untrained)
 
@@ -159,7 +163,9 @@ class TrainerCollection(Shown, Mapping[str, Any]):
             raise AttributeError(name)
         if not all(callable(getattr(type(one), name, None)) for one in trainers.values()):
             known = [one for one in (*dir(type(self)), *dir(Trainer)) if not one.startswith("_")]
-            raise AttributeError(f"Neither {type(self).__name__} nor its trainers have {name!r}.{nearest(name, known)}")
+            raise AttributeError(
+                f"{type(self).__name__} has no {name!r}, and its trainers have no such method.{nearest(name, known)}"
+            )
         return lambda *args, **kwargs: self.call(name, *args, **kwargs)
 
     def train(self, **overrides: Any) -> Self:
@@ -216,11 +222,15 @@ class TrainerCollection(Shown, Mapping[str, Any]):
 
         Raises:
             KeyError: An id in `label_mapping` that no trainer has.
+            ValueError: Two trainers would have the same name.
         """
         del use_cache
         for name in label_mapping or {}:
             self[name]
         named = {name: (label_mapping or {}).get(name, name) for name in self}
+        twice = [label for label, count in Counter(named.values()).items() if count > 1]
+        if twice:
+            raise ValueError(f"Two trainers would have the name {twice[0]!r}: give each a label of its own.")
         here = [name for name, one in self.items() if load_missing or one.current.model is not None]
         absent = {name: LookupError("its model is not in memory") for name in self if name not in here}
         found = self._each(

@@ -35,8 +35,8 @@ PASSED_ON = frozenset((
 ))  # fmt: skip
 """What a view has from its trainer, because it is the same for all seeds."""
 
-FILES = ("output", "output_path", "output_csv", "output_json", "path")
-FOLDERS = ("output_dir", "seed_runs_dir", "dry_run", "subfolder")
+FILES = ("output", "output_path", "output_csv", "output_json")
+FOLDERS = ("output_dir", "seed_runs_dir", "dry_run")
 """Arguments of a trainer's methods that name a file, or a folder, to write to."""
 NESTED = ("plot_kwargs", "kwargs_encoder", "kwargs_decoder")
 """Arguments that hold the keywords of another call."""
@@ -48,19 +48,22 @@ OTHER_REWRITES = (
 """Why the aggregated result of a decoder evaluation has no rewrite."""
 
 
-def with_own_places(given: Mapping[str, Any], name: str) -> dict[str, Any]:
+def with_own_places(given: Mapping[str, Any], name: str, files: Sequence[str] = FILES) -> dict[str, Any]:
     """The keywords of a call for one of several seeds or trainers, none of which may overwrite files of another.
 
-    The file `x.png` becomes `x_<name>.png`, and a folder becomes its subfolder `<name>`.
+    The file `x.png` becomes `x_<name>.png`, and a folder becomes its subfolder `<name>`. `files` are the arguments that
+    name a file.
     """
     own = dict(given)
     for key, value in given.items():
         if key in NESTED and isinstance(value, Mapping):
-            own[key] = with_own_places(value, name)
-        elif key in FOLDERS and isinstance(value, (str, Path)):
-            own[key] = f"{value}/{name}" if value != "" else name
-        elif key in FILES and isinstance(value, (str, Path)):
-            own[key] = str(Path(value).with_name(f"{Path(value).stem}_{name}{Path(value).suffix}"))
+            own[key] = with_own_places(value, name, files)
+        elif isinstance(value, (str, Path)) and value != "":
+            place = Path(value)
+            if key in FOLDERS:
+                own[key] = str(place / name)
+            elif key in files:
+                own[key] = str(place.with_name(f"{place.stem}_{name}{place.suffix}"))
     return own
 
 

@@ -319,6 +319,11 @@ class TextData(Modality):
             objective = kind_of(tokenizer)(tokenizer, max_length=MAX_LENGTH)
         if class_pair is None or tuple(class_pair) == tuple(self.target_classes):
             rows = self.labelled_rows(split, include_other_classes)
+        elif include_other_classes:
+            raise ValueError(
+                f"include_other_classes adds the classes beside the target classes ({listed(self.target_classes)}): "
+                "leave class_pair out."
+            )
         else:
             rows = _rows.labelled(unified.require_split(self._unified(class_pair), split), class_pair)
         rows = _rows.scorable_rows(rows, objective, "training", labelled=True)

@@ -184,7 +184,8 @@ class TextPredictionTrainer(Trainer):
 
         Raises:
             TypeError: A size that is no whole number, or neither a model nor a tokenizer.
-            ValueError: See `TextTrainingDataset`; classes whose words become the same tokens, or a size below 1.
+            ValueError: See `TextTrainingDataset`; classes whose words become the same tokens, a size below 1, or
+                include_other_classes with another class_pair than the target classes.
         """
         require_whole("batch_size", batch_size, 1, none_means=AS_IN_ARGUMENTS)
         require_whole("max_size", max_size, 1, none_means="for all examples")
