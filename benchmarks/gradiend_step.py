@@ -15,7 +15,7 @@ import torch
 from workload import seconds
 
 from gradiend import GradiendModel, TrainingArguments
-from gradiend.trainer.core._step import create_optimizer
+from gradiend.trainer.core._step import optimizer_for
 
 TRAFFIC = 22
 BANDWIDTH_SIZE = 20_000_000
@@ -24,7 +24,7 @@ BANDWIDTH_SIZE = 20_000_000
 def step_and_bandwidth(n: int, repeats: int, *, compiled: bool, device: str = "cpu") -> tuple[float, float]:
     """(seconds of a GRADIEND step, bytes a second of a + 2 b → c)."""
     arguments = TrainingArguments(learning_rate=1e-4, torch_compile=compiled)
-    optimizer = create_optimizer(GradiendModel(n, 1, device=device), arguments)
+    optimizer = optimizer_for(GradiendModel(n, 1, device=device), arguments)
     # The median entry of a BERT gradient is about 1e-5, that of the target 1e-3.
     source, target = torch.randn(n, device=device) * 1e-5, torch.randn(n, device=device) * 1e-3
     a, b, c = (torch.rand(BANDWIDTH_SIZE, device=device) for _ in range(3))

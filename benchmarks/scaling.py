@@ -24,7 +24,7 @@ from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._rewriting import temporarily_updated
 from gradiend.model.core.backbone import select_parameters
 from gradiend.objectives import objective_of
-from gradiend.trainer.core._step import create_optimizer
+from gradiend.trainer.core._step import optimizer_for
 
 LENGTH, BATCH, SHARE = 32, 16, 0.01
 LENGTHS, BATCHES, SHARES, CANDIDATES = (16, 32, 64, 128, 256), (1, 4, 16, 64), (0.001, 0.01, 0.1, 1.0), (1, 4, 16)
@@ -74,7 +74,7 @@ def main() -> None:
         current = engine(share)
         line(f"{share:.1%} of the entries", current, LENGTH, BATCH)
         n = current.mapping.size
-        optimizer = create_optimizer(GradiendModel(n, 1), TrainingArguments())
+        optimizer = optimizer_for(GradiendModel(n, 1), TrainingArguments())
         pair = torch.randn(n), torch.randn(n)
         step = milliseconds(partial(optimizer.step, *pair), given.repeats)
         print(f"{'':24} GRADIEND  {step:8.1f} ms a step")

@@ -1,5 +1,6 @@
 """use_cache: what each policy takes, always with the whole fingerprint, and what it trains again."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,16 @@ def test_a_single_seed_is_taken_if_it_has_converged(path, tmp_path, caplog):
         assert trained(path, tmp_path, **changed).reused
         assert not trained(path, tmp_path, **changed, learning_rate=0.5).reused
         assert not trained(path, tmp_path, **changed).reused
+
+
+def test_a_choice_is_made_again_if_nothing_says_whether_its_seeds_have_converged(path, tmp_path, caplog):
+    caplog.set_level("INFO")
+    fields = {"max_seeds": 2, "convergent_score_threshold": 0.0, "use_cache": True}
+    assert not trained(path, tmp_path, **fields).reused
+    shutil.rmtree(tmp_path / "seeds")
+    assert trained(path, tmp_path, **fields).reused
+    assert not trained(path, tmp_path, **fields, fail_on_non_convergence=True).reused
+    assert "how many seeds have converged cannot be read" in caplog.text
 
 
 def test_of_several_seeds_those_that_converged_stay(path, tmp_path):

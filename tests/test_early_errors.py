@@ -9,7 +9,8 @@ import tiny_data
 import torch
 
 from gradiend import PostPruneConfig, PrePruneConfig
-from gradiend.trainer import TrainingCallback
+from gradiend.trainer import EarlyStoppingCallback, TrainingCallback
+from gradiend.trainer.text import TextTrainingDataset
 from gradiend.util._files import require_directory
 
 
@@ -184,3 +185,43 @@ def test_misspelt_keywords_of_evaluations_are_refused(trained):
     for call in (trained.evaluate_decoder, trained.evaluator.evaluate_decoder):
         with pytest.raises(TypeError, match=r"^evaluate_decoder got an unknown argument 'lr'. Did you mean 'lrs'\?"):
             call(lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "match"),
+    [
+        (EarlyStoppingCallback(), "must be a list"),
+        ([EarlyStoppingCallback], r"Is it EarlyStoppingCallback\(…\)\?"),
+        ([None], "subclasses of Tr"),
+    ],
+)
+def test_what_is_no_callback_is_refused(path, callbacks, match):
+    with pytest.raises(TypeError, match=match):
+        tiny_data.trainer(path).train(callbacks=callbacks)
+
+
+@pytest.mark.parametrize("name", ["max_size_training_like", "max_size_neutral", "eval_batch_size"])
+@pytest.mark.parametrize("value", [0, -1, "8"])
+def test_sizes_of_an_evaluation_of_a_base_model_are_whole_numbers(trained, name, value):
+    model = trained.get_model()
+    with pytest.raises((TypeError, ValueError), match=name):
+        trained.evaluate_base_model(model.base_model, model.tokenizer, **{name: value})
+
+
+def test_other_classes_are_those_beside_the_target_classes(trained):
+    with pytest.raises(ValueError, match="leave class_pair out"):
+        trained.create_training_data(trained.get_model(), class_pair=("PL", "SG"), include_other_classes=True)
+
+
+def test_sizes_of_data_are_whole_numbers(trained):
+    with pytest.raises(ValueError, match="max_size"):
+        trained.get_decoder_mlm_training_data(max_size=0)
+    model = trained.get_model()
+    rows = trained.create_training_data(model).data
+    with pytest.raises(ValueError, match="batch_size"):
+        TextTrainingDataset(rows, model.tokenizer, 0)
+
+
+def test_a_layout_is_no_text(trained):
+    with pytest.raises(TypeError, match="layout must be a"):
+        trained.estimate_memory(layout="sharded")

@@ -20,7 +20,7 @@ from gradiend.objectives import OBJECTIVES, Masked, ModelWithHead, Objective, ki
 from gradiend.trainer.core import _step
 from gradiend.trainer.core._argument_parsers import whole
 from gradiend.trainer.core._optimizers import OPTIMIZERS, OptimizerKind
-from gradiend.trainer.core._step import AutogradOptimizer, create_optimizer
+from gradiend.trainer.core._step import AutogradOptimizer, optimizer_for
 from gradiend.util._argument_fields import argument
 
 
@@ -36,7 +36,7 @@ def weights(trainer):
 def step_of(**arguments):
     """The step that the arguments choose for a network of one latent."""
     args = TrainingArguments(**arguments)
-    return type(create_optimizer(GradiendModel(20, 1, activation_encoder=args.activation_encoder or "tanh"), args))
+    return type(optimizer_for(GradiendModel(20, 1, activation_encoder=args.activation_encoder or "tanh"), args))
 
 
 LABELS = ("he", "she", "they")
@@ -242,7 +242,7 @@ class TestOptimizer:
         source, target = torch.randn(2, 20, dtype=torch.float64)
         torch.nn.functional.mse_loss(gradiend(source), target).backward()
         expected = [(w - rate * (w.grad + decay * w)).detach() for w in gradiend.parameters()]
-        create_optimizer(gradiend, TrainingArguments(**given)).step(source, target)
+        optimizer_for(gradiend, TrainingArguments(**given)).step(source, target)
         for found, wanted in zip(gradiend.parameters(), expected, strict=True):
             assert torch.allclose(found, wanted, rtol=1e-12)
         trained = tiny_data.trainer(bert, {"optim": "sgd", "learning_rate": 1e-2}).train()
@@ -264,7 +264,7 @@ class TestOptimizer:
         plain, inverted = GradiendModel(20, 1), GradiendModel(20, 1)
         inverted.load_state_dict(plain.state_dict())
         arguments = TrainingArguments(optim="sgd", learning_rate=0.1)
-        steps = create_optimizer(plain, arguments), create_optimizer(inverted, arguments)
+        steps = optimizer_for(plain, arguments), optimizer_for(inverted, arguments)
         for number in range(6):
             source, target = torch.randn(2, 20)
             for step in steps:

@@ -318,6 +318,18 @@ def test_a_search_where_everything_diverges_says_so(path):
     assert {one.status for one in error.value.result.probes} <= {"diverged", "collapsed", "degrading"}
 
 
+@pytest.mark.parametrize("bounds", [(1e2, 1e3), (1e-11, 1e-10), (1.2345e-3, 1.2346e-3)], ids=str)
+def test_bounds_without_the_usual_rates_hold_the_search(bounds):
+    batches, held_out = synthetic()
+    arguments = TrainingArguments(learning_rate="auto", lr_search_config=LRSearchConfig(lr_bounds=bounds, max_probes=3))
+    try:
+        result = find_learning_rate(network(), batches, lambda: held_out, arguments, 10)
+    except NoConvergentLearningRate as error:
+        result = error.result
+    assert result.probes
+    assert all(bounds[0] <= one.lr <= bounds[1] for one in result.probes)
+
+
 def test_probes_that_were_ended_for_nothing_are_tried_to_the_end(monkeypatch):
     batches, held_out = synthetic()
     # The same gradients under both labels: nothing tells these classes apart.

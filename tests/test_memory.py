@@ -183,6 +183,20 @@ class TestEstimate:
         several = trainer(data).estimate_memory(pre_prune_config=batches)
         assert named(several, "accumulator", "pre-pruning") == 2 * whole.entries
 
+    def test_a_training_before_changes_nothing(self, data):
+        one = trainer(data, pre_prune_config=PrePruneConfig(topk=0.01))
+        before = one.estimate_memory()
+        one.train()
+        one.get_model()
+        assert one.estimate_memory().peak == before.peak
+
+    def test_a_model_that_is_in_memory_is_checkpointed_too(self, data):
+        loaded = trainer(data, gradient_checkpointing=True)
+        before = loaded.estimate_memory().phases["training steps"]
+        loaded.get_model()
+        after = loaded.estimate_memory().phases["training steps"]
+        assert [use.nbytes for use in before] == [use.nbytes for use in after]
+
     def test_a_model_that_is_in_memory_is_not_counted(self, data):
         loaded = trainer(data)
         loaded.get_model()

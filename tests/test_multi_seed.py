@@ -280,6 +280,8 @@ class TestView:
         assert drawn["path"] == drawn["paths"][trainer.get_seed_report()["best_seed"]]
         view.plot_training_convergence(show=False, output=str(tmp_path / "c.png"))
         assert sorted(path.name for path in tmp_path.iterdir()) == [f"c_seed_{seed}.png" for seed in range(3)]
+        both = view.evaluate_encoder(plot=True, plot_kwargs={"show": False, "output": str(tmp_path / "d.png")})
+        assert [Path(path).name for path in both["plot_paths"]] == [f"d_seed_{seed}.png" for seed in range(3)]
 
     def test_a_function_of_ones_own(self, trainer):
         view = trainer.multi_seed()

@@ -14,8 +14,8 @@ from gradiend.trainer.core._step import (
     AnalyticOptimizer,
     AutogradOptimizer,
     CompiledOptimizer,
-    create_optimizer,
     fused_step,
+    optimizer_for,
 )
 
 
@@ -32,7 +32,7 @@ def assert_equals_autograd(optimizer, optim, activation, bias_decoder):
     """Twelve steps in float64 of an optimizer class and of autograd, inverted on the way."""
     arguments = TrainingArguments(learning_rate=1e-2, weight_decay=0.1, optim=optim, torch_compile=True)
     analytic, reference = networks(257, activation_encoder=activation, bias_decoder=bias_decoder)
-    steps = optimizer(analytic, arguments), AutogradOptimizer(reference, arguments)
+    steps = optimizer(analytic, arguments), AutogradOptimizer(reference, arguments, reference)
     for number in range(12):
         source, target = torch.randn(2, 257, dtype=torch.float64)
         losses = [step.step(source, target).item() for step in steps]
@@ -118,18 +118,18 @@ def test_an_inverted_run_is_the_mirror_image_of_the_other():
 )
 def test_other_networks_use_autograd(network):
     gradiend = GradiendModel(20, **network)
-    assert isinstance(create_optimizer(gradiend, TrainingArguments()), AutogradOptimizer)
+    assert isinstance(optimizer_for(gradiend, TrainingArguments()), AutogradOptimizer)
 
 
 def test_other_criteria_use_autograd():
     arguments = TrainingArguments(criterion=torch.nn.L1Loss())
-    assert isinstance(create_optimizer(GradiendModel(20, 1), arguments), AutogradOptimizer)
-    assert type(create_optimizer(GradiendModel(20, 1), TrainingArguments())) is AnalyticOptimizer
+    assert isinstance(optimizer_for(GradiendModel(20, 1), arguments), AutogradOptimizer)
+    assert type(optimizer_for(GradiendModel(20, 1), TrainingArguments())) is AnalyticOptimizer
 
 
 def test_only_the_analytic_step_is_compiled(caplog):
     arguments = TrainingArguments(torch_compile=True)
-    assert isinstance(create_optimizer(GradiendModel(20, 1), arguments), CompiledOptimizer)
+    assert isinstance(optimizer_for(GradiendModel(20, 1), arguments), CompiledOptimizer)
     assert not warnings_of(caplog)
-    assert isinstance(create_optimizer(GradiendModel(20, 3), arguments), AutogradOptimizer)
+    assert isinstance(optimizer_for(GradiendModel(20, 3), arguments), AutogradOptimizer)
     assert [message[:28] for message in warnings_of(caplog)] == ["torch_compile has no effect:"]

@@ -394,6 +394,16 @@ class TestTrainer:
         assert len(called.get_model()) == 30
         assert len(ModelWithGradiend.from_pretrained(called.model_path)) == 300
 
+    def test_pruning_by_call_after_a_training_prunes_what_was_trained(self, data, tmp_path):
+        pruned = []
+        for unloads in (False, True):
+            one = trainer(data, experiment_dir=str(tmp_path / str(unloads)), max_seeds=1).train()
+            if unloads:
+                one.unload_model()
+            pruned.append(one.pre_prune(PrePruneConfig(topk=300)).get_model().gradiend)
+        assert not pruned[1].is_untrained
+        assert torch.equal(pruned[0].encoder_linear.weight, pruned[1].encoder_linear.weight)
+
     def test_a_model_of_the_user_is_changed_by_call_only(self, data, tmp_path):
         model = trainer(data).get_model()
         whole = len(model)

@@ -1,5 +1,7 @@
 """Suites of pairs: the same GRADIENDs as one by one, for the price of the distinct (class, word) gradients."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import tiny
@@ -242,6 +244,30 @@ def test_what_the_trainers_have_learned_is_compared(path, data, tmp_path):
         assert (tmp_path / f"{number}.png").is_file()
 
 
+def test_no_trainer_overwrites_files_of_another(path, data, tmp_path):
+    names = {"a": ("HE", "IT"), "b/c": ("HE", "SHE")}
+    both = TrainerCollection(
+        *(
+            TextPredictionTrainer(path, name, data, target_classes=pair, args=arguments())
+            for name, pair in names.items()
+        )
+    )
+    both.train(output_dir=str(tmp_path / "models"))
+    assert [Path(one.model_path).parent for one in both.values()] == [tmp_path / "models"] * 2
+    assert len({one.model_path for one in both.values()}) == 2
+    both.evaluate_decoder(lrs=[0.1])
+    written = both.export_delta(strengthen="HE", path=str(tmp_path / "one.safetensors"))
+    assert written["a"] == str(tmp_path / "one_a.safetensors")
+    assert all(Path(file).is_file() for file in written.values())
+    assert len(set(written.values())) == 2
+    published = both.push_to_hub("owner/name", base_model="owner/base", dry_run=tmp_path / "hub")
+    assert len({one.subfolder for one in published.values()}) == 2
+    pytest.importorskip("matplotlib")
+    drawn = both.evaluate_encoder(plot=True, plot_kwargs={"show": False, "output": str(tmp_path / "x.png")})
+    assert drawn["a"]["plot_path"] == str(tmp_path / "x_a.png")
+    assert len({one["plot_path"] for one in drawn.values()}) == 2
+
+
 def test_what_the_base_model_knows_is_asked_once_for_all_classes(path, data, tmp_path):
     found = suite(path, data, arguments(experiment_dir=str(tmp_path)), run_id="s", target_classes=["HE", "SHE", "IT"])
     rows = found.annotate_data(split="test")
@@ -269,12 +295,23 @@ def test_suites_and_trainers_are_merged_under_names_of_their_own(path, data):
         TrainerCollection(parts[0])
     with pytest.raises(TypeError, match="merge takes"):
         TrainerCollection.merge("a")
+    with pytest.raises(ValueError, match="needs a run_id"):
+        TrainerCollection.merge(TextPredictionTrainer(path, data=data, target_classes=["HE", "IT"]))
+    with pytest.raises(ValueError, match="the name 'x'"):
+        merged.get_models({"a/HE__SHE": "x", "single": "x"})
+    alike = suite(path, data, target_classes=["HE", "SHE", "IT"], pair_label_fn=lambda first, second: first).train()
+    with pytest.raises(ValueError, match="the name 'HE'"):
+        alike.compute_similarity_matrix()
 
 
 def test_pairs_are_named_chosen_and_filtered(path, data):
     assert list(suite(path, data)) == ["HE__IT", "HE__SHE", "HE__THEY", "IT__SHE", "IT__THEY", "SHE__THEY"]
     chosen = suite(path, data, target_pairs=[("THEY", "HE"), ("IT", "SHE")])
     assert [trainer.target_classes for trainer in chosen.get_trainers()] == [["HE", "THEY"], ["IT", "SHE"]]
+    assert list(suite(path, data, target_pairs=zip(("HE", "IT"), ("SHE", "THEY"), strict=True))) == [
+        "HE__SHE",
+        "IT__THEY",
+    ]
     definition = SuitePairDefinition(("THEY", "HE"), child_id="number", label="Number")
     named = suite(path, data, pair_definitions=[definition, {"target_classes": ("SHE", "HE")}])
     assert named.labels == {"number": "Number", "SHE__HE": "SHE <-> HE"}
@@ -304,6 +341,21 @@ def test_pairs_are_named_chosen_and_filtered(path, data):
 def test_a_suite_that_makes_no_sense_is_refused(path, data, fields, error, match):
     with pytest.raises(error, match=match):
         suite(path, data, **fields)
+
+
+@pytest.mark.parametrize(
+    ("one", "match"),
+    [
+        (
+            {"positive_feature": "rude", "negative_feature_class": "non_rude"},
+            "'positive_feature'.*positive_feature_class",
+        ),
+        ("rude", "positive_feature_definitions takes PositiveFeatureDefinition"),
+    ],
+)
+def test_a_feature_that_makes_no_sense_is_refused(path, one, match):
+    with pytest.raises(TypeError, match=match):
+        suite(path, tiny_data.rows(TONES), kind=PositiveTrainerSuite, positive_feature_definitions=[one])
 
 
 def test_a_trainer_class_is_asked_for(path, data):

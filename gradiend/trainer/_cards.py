@@ -46,7 +46,7 @@ def note_side_effects(trainer: Any, model: Any, key: str, frame: pd.DataFrame) -
 def facts_of_rewrites(trainer: Any, model: Any) -> Callable[[str, Mapping[str, Any]], dict[str, Any]]:
     """A function that gives what the card of a rewrite says, from its key and its entry in the results.
 
-    No data is read for it: what a trained model on disk does not have noted stays unsaid.
+    No data is read: of the data and the training, the card says only what is noted beside the trained model on disk.
     """
     directory = trainer.current.directory
     known = read_facts(Path(directory)) if directory is not None and holds(Path(directory), model.gradiend) else {}

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._hub import at_hand
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._models import load
-from gradiend.trainer._preparation import SharesWork, TrainingPlan, model_directory
+from gradiend.trainer._preparation import TrainingPlan, model_directory
 from gradiend.trainer._saved_training import data_of_choice, saved_choice
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import known_of_training
@@ -36,16 +36,20 @@ from gradiend.util.paths import (
     working_folder,
 )
 
+if TYPE_CHECKING:
+    from gradiend.trainer._shared_work import SharedWork
+
 logger = get_logger(__name__)
 
 LOCAL_MODEL = (CONFIG_FILE, ADAPTER_CONFIG, f"{MODEL_DIR}/{CONFIG_FILE}")
-"""The files of which a folder that is given as a model, or as the experiment of one, has at least one."""
+"""A folder that is given as a model, or as the experiment of a model, has at least one of these files."""
 
 
 def refuse_name_of_model(model: Any, places: Iterable[str | None]) -> None:
-    """Raise ValueError for a new folder with the name of a model on a hub, for which it would be taken from then on.
+    """Raise ValueError if a new folder would have the name of a model on a hub.
 
-    A folder inside makes the folder of that name too.
+    From then on, the folder would be loaded in place of the model. A new folder inside the folder of that name counts
+    too, because making it also makes the outer folder.
     """
     if not isinstance(model, (str, Path)):
         return
@@ -54,7 +58,7 @@ def refuse_name_of_model(model: Any, places: Iterable[str | None]) -> None:
     for place in places:
         if place is None or not Path(os.path.normpath(here / place)).is_relative_to(wanted):
             continue
-        # Not whether there is a folder: the lock of this call may have made it.
+        # A folder alone is no model: the lock of this call may have made the folder.
         if not any(os.path.isfile(wanted / name) for name in LOCAL_MODEL):
             raise ValueError(
                 f"The folder {place} would have the name of the model, {model}, and would be loaded in its place from "
@@ -78,13 +82,13 @@ class CurrentModel:
         """The model in memory; None until it is needed."""
         self.pruned: ModelWithGradiend | None = None
         """The model that `Trainer.pre_prune` has prepared for the next training."""
-        self.shared: SharesWork | None = None
+        self.shared: SharedWork | None = None
         """What the trainer shares with the other trainers of its suite; None without a suite."""
         self._made_by: bytes | None = None
 
     def belong_to(self, trainer: Any) -> None:
         """Make this the current model of a trainer."""
-        # Not the trainer itself: in a circle of references, models would stay in memory until Python looks for circles.
+        # A weak reference: in a circle of references, models would stay in memory until Python looks for circles.
         self._trainer_of: Any = weakref.ref(trainer)
 
     @property
@@ -187,7 +191,7 @@ class CurrentModel:
             )
 
     def load(self, source: Any, model_class: type[ModelWithGradiend] | None = None, **kwargs: Any) -> Any:
-        """Another model, around the base model in memory if it was trained on that; the current model stays."""
+        """Another model; it shares the base model in memory if it was trained on that one. The current model stays."""
         base = self.started_from if self.shared is None else self.shared.any_model or self.started_from
         return load(self._trainer, source, model_class, self._trainer.training_args, base, **kwargs)
 
@@ -206,9 +210,10 @@ class CurrentModel:
         return self.model is not None or is_checkpoint(self.path)
 
     def state(self) -> tuple[str, str | None]:
-        """(whether the model is trained, in words; the directory of the trained model or None), by looking at names.
+        """(whether the model is trained, in words; the directory of the trained model or None).
 
-        No weight and no data is read, so that a model that an earlier training has left is only said to be there.
+        Only the names of files are looked at, and no weights or data are read. A model that an earlier training has
+        left is therefore said to be there, and not compared.
         """
         if self.directory is not None:
             gone = "" if has_saved_model(self.directory) else ", where it is not any more"
@@ -271,7 +276,7 @@ class CurrentModel:
 
 
 def facts_of(trainer: Any) -> dict[str, object | None]:
-    """What a person should know of a trainer: its model, classes, data, state, seeds and arguments."""
+    """What the display of a trainer shows: its model, classes, data, state, seeds and arguments."""
     given, args, classes = trainer.current.named, trainer.training_args, trainer._target_classes
     # Only the models of transformers have a name for certain.
     named = given if isinstance(given, (str, Path)) else f"{type(given).__name__} {getattr(given, 'name_or_path', '')}"

@@ -32,7 +32,7 @@ logger = get_logger(__name__)
 ENCODER_ARGUMENTS = ("model_with_gradiend", "encoder_df", "use_cache", "return_df", "plot", "plot_kwargs", "device")
 """Further arguments of `Trainer.evaluate_encoder`."""
 KEY = ("split", "source", "max_size", "exclude_params", "transition_selection")
-"""The arguments of an encoder evaluation that make the name of its file."""
+"""The arguments of an encoder evaluation that make the name of its file, in the order of `encoder_key`."""
 
 
 def hook_options(trainer: Any, call: str, given: Mapping[str, Any], own: Collection[str] = ()) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def hook_options(trainer: Any, call: str, given: Mapping[str, Any], own: Collect
 
 @contextmanager
 def on_device(model: Any, device: Any) -> Iterator[None]:
-    """Have a model on a device for a while, and then where it was; None leaves it where it is."""
+    """Move a model to a device for a with-block, and back at its end; None leaves the model where it is."""
     if device is None:
         yield
         return

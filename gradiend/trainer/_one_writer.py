@@ -1,4 +1,4 @@
-"""Calls of a trainer that write to its experiment: they hold the lock of that folder, and say what a stop has kept."""
+"""Calls of a trainer that write to its experiment: each holds the lock of the folder until it ends."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def one_writer(*outputs: str, only_to_outputs: bool = False) -> Callable[[Callab
             output = next((given[name] for name in outputs if given.get(name) is not None), None)
             arguments = trainer.placed_args
             folder = None
-            # Without an output, a method that writes to outputs only has nothing to put a monitor's file beside.
+            # A method that writes to outputs only, and was given none, has no place for the file of a monitor.
             watched: AbstractContextManager[None] = nullcontext()
             if output is not None or not only_to_outputs:
                 experiment = given.get("experiment_dir", arguments.experiment_dir)

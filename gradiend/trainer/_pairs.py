@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from gradiend.util._checks import require_ordered, require_texts
 from gradiend.util._keywords import nearest, resolve_keywords
@@ -41,16 +41,6 @@ class SuitePairDefinition:
             raise ValueError(f"positive_class={self.positive_class!r} is none of the two classes {names}.")
         object.__setattr__(self, "target_classes", tuple(names))
 
-    @classmethod
-    def parse(cls, given: Any) -> SuitePairDefinition:
-        """The definition that a user gives, as one or as a dict."""
-        if isinstance(given, SuitePairDefinition):
-            return given
-        if isinstance(given, Mapping):
-            names = [field.name for field in fields(cls)]
-            return cls(**resolve_keywords("SuitePairDefinition", given, names))
-        raise TypeError(f"pair_definitions takes SuitePairDefinition(…) or dicts; got {given!r:.60}.")
-
     def require_known(self, classes: Sequence[str]) -> None:
         """Raise ValueError for a class that is none of the `classes`, unless the pair merges classes."""
         for name in self.target_classes if self.class_merge_map is None else ():
@@ -79,8 +69,20 @@ class PositiveFeatureDefinition:
         return self.positive_feature_class, self.negative_feature_class
 
 
+D = TypeVar("D", SuitePairDefinition, PositiveFeatureDefinition)
+
+
+def definition(kind: type[D], given: Any, argument: str) -> D:
+    """A definition that a user gives, as one or as a dict of its fields; errors name the `argument`."""
+    if isinstance(given, kind):
+        return given
+    if isinstance(given, Mapping):
+        return kind(**resolve_keywords(kind.__name__, given, [field.name for field in fields(kind)]))
+    raise TypeError(f"{argument} takes {kind.__name__}(…) or dicts; got {given!r:.60}.")
+
+
 def safe(name: str) -> str:
-    """The name without what does not belong into the name of a folder."""
+    """The name with `_` in place of each character that a folder should not have in its name."""
     return re.sub(r"[^0-9A-Za-z_+-]", "_", name)
 
 

@@ -7,9 +7,9 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -38,30 +38,13 @@ from gradiend.util._stopping import StopRequest
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR, NAMES, SEEDS_DIR, safe_path
 
+if TYPE_CHECKING:
+    from gradiend.trainer._shared_work import SharedWork
+
 logger = get_logger(__name__)
 
 ROWS_OF_A_GLANCE = 8
 """Rows of each label in a glance, which reads fewer rows than a usual training batch and needs no backward pass."""
-
-
-class SharesWork(Protocol):
-    """What the trainings of several trainers need only once."""
-
-    estimate: MemoryEstimate | None
-    """The memory that a training takes; None before the first."""
-
-    @property
-    def any_model(self) -> ModelWithGradiend | None:
-        """A model around the base model that trainings share; None before the first."""
-
-    def gradient_directory(self, model: ModelWithGradiend, args: TrainingArguments) -> str | None:
-        """The folder for the gradients by which models are pruned; None if there is none."""
-
-    def model(self, trainer: Any, plan: TrainingPlan, make: Callable[[], ModelWithGradiend]) -> ModelWithGradiend:
-        """The model that a training starts from, what `make` gives, around the base model that trainings share."""
-
-    def take(self, trainer: Any, plan: TrainingPlan) -> Preparation | None:
-        """What was prepared for a training; None if nothing was."""
 
 
 @dataclass(frozen=True)
@@ -104,19 +87,24 @@ class TrainingPlan:
 class Preparation:
     """What the seeds of a training share. Each part is made when the first seed needs it, and not before.
 
-    `model` is the model, if it is ready; `gradients` keeps those of training batches; `stop` may ask the training to
-    stop; `shared` is what it shares with other trainers, and `first` another preparation of it with the same start.
+    Args:
+        trainer: The trainer, which supplies the data.
+        plan: What the training does.
+        model: The model that every seed starts from, if it is prepared already.
+        gradients: The store of the gradients of training batches.
+        shared: What the training shares with those of other trainers of a suite.
+        first: The preparation of which this one takes the unpruned model and the memory estimate.
     """
 
     def __init__(
         self, trainer: Any, plan: TrainingPlan, model: ModelWithGradiend | None = None,
-        gradients: GradientStore | None = None, stop: StopRequest | None = None, shared: SharesWork | None = None,
-        first: Preparation | None = None,
+        gradients: GradientStore | None = None, shared: SharedWork | None = None, first: Preparation | None = None,
     ) -> None:  # fmt: skip
         self.trainer = trainer
         self.plan = plan
         self.gradients = gradients
-        self.stop = stop or StopRequest()
+        self.stop: StopRequest = StopRequest() if first is None else first.stop
+        """Asked between steps whether the training should stop."""
         self.shared = shared
         self.first = first
         if model is not None:
@@ -182,10 +170,7 @@ class Preparation:
         if self.first is not None:
             return self.first.start
         plan = self.plan
-
-        def make() -> ModelWithGradiend:
-            return unpruned(self.trainer, plan.source, plan.model_class, plan.args)
-
+        make = partial(unpruned, self.trainer, plan.source, plan.model_class, plan.args)
         return make() if self.shared is None else self.shared.model(self.trainer, plan, make)
 
     @contextmanager
@@ -196,7 +181,7 @@ class Preparation:
         """
         trainer = with_data(self.trainer, data)
         gradients = GradientStore(self.plan.args.kept_gradients_size)
-        own = Preparation(trainer, self.plan, None, gradients, self.stop, self.shared, first=self)
+        own = Preparation(trainer, self.plan, gradients=gradients, shared=self.shared, first=self)
         try:
             yield own
         finally:
@@ -385,13 +370,15 @@ def post_pruned(model: ModelWithGradiend, args: TrainingArguments, directory: st
 
 def memory_of(trainer: Any, model: ModelWithGradiend, args: TrainingArguments, *, held: bool) -> MemoryEstimate:
     """The memory that a training of the model will need, see `estimate_training`."""
-    batches = _memory.class_batches(args.pre_prune_config, len(trainer.target_classes or ()))
     probe = None
     if model.gradiend.shards is None:
         with alone():
             probe = trainer.modality.memory_probe(trainer, model, args)
     _memory.return_freed_memory()
-    estimate = _memory.estimate_training(model.base_model, model.gradiend, args, probe, batches=batches, base_held=held)
+    n_classes = max(2, len(trainer.target_classes or ()))
+    estimate = _memory.estimate_training(
+        model.base_model, model.gradiend, args, probe, n_classes=n_classes, base_held=held
+    )
     n = processes().count
     if n == 1 or model.gradiend.shards is not None:
         return estimate
@@ -400,7 +387,7 @@ def memory_of(trainer: Any, model: ModelWithGradiend, args: TrainingArguments, *
 
 
 def mask_of(model: ModelWithGradiend, entries: torch.Tensor) -> torch.Tensor:
-    """The mask (input_dim,) of the dimensions that are `entries`, see `ParameterMap.base_indices`."""
+    """The mask (input_dim,) of the `entries`, which are numbered as in `ParameterMap.base_indices`."""
     mapping = model.gradiend.mapping
     wanted = torch.zeros(mapping.unpruned_size, dtype=torch.bool)
     wanted[entries] = True

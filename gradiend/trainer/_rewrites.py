@@ -336,7 +336,7 @@ def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mappin
 
 def save_rewritten(
     result: Any, model: Any, directory: str, rewrite: Rewrite, gradiend_path: str | None,
-    state: Mapping[str, Any] | None = None,
+    state: Mapping[str, Any] | None,
 ) -> None:  # fmt: skip
     """Save a rewritten base model with its tokenizer, for plain transformers, and the record gradiend_rewrite.json.
 

@@ -98,9 +98,10 @@ def saved_choice(definition: FeatureLearningDefinition, plan: TrainingPlan) -> S
     if args.max_seeds == 1:
         return saved_seed(definition, plan)
     free = [SEEDS_CAP, *args.names("seeds")] if policy == "always" else []
-    # Without the report, the splits of the chosen seed are not known.
     needed = (args.min_convergent_seeds or 1) if policy == "only_convergent" else 0
-    refused = (lambda: _too_few(plan, needed)) if needed or args.resplits else lambda: None
+    # The report says which splits the chosen seed had, and whether enough seeds have converged.
+    reads_report = needed or args.resplits or args.fail_on_non_convergence
+    refused = (lambda: _too_few(plan, needed)) if reads_report else lambda: None
     return SavedTraining(plan.output, seeds_parts(definition, plan), free, refused)
 
 
@@ -131,11 +132,11 @@ def seeds_parts(definition: FeatureLearningDefinition, plan: TrainingPlan) -> Fi
     """The parts that the choice among several seeds depends on."""
     cap = plan.args.seed_selection_eval_max_size or plan.args.encoder_eval_max_size
     args = plan.args
-    # The trainer may have the splits of an earlier choice.
+    # Compare the splits of the first seed, since the trainer may have those of a seed that was chosen before.
     first = 0 if args.resplits else None
     own = with_data(definition, definition.modality.for_seed(first, args.split_resplit_strategy))
     parts = _parts(own, plan, args.names("training", "seeds"))
-    # Not for all, so that choices which were made before splits could differ are still known.
+    # Only where seeds have their own splits, so that choices of older versions, which know no such splits, stay valid.
     return {**parts, SEEDS_CAP: cap, **({"splits": args.split_resplit_strategy} if args.resplits else {})}
 
 
@@ -154,7 +155,10 @@ def data_of_seed(trainer: Any, report: Mapping[str, Any], seed: int) -> Modality
 
 
 def kept_models(trainer: Any, plan: TrainingPlan) -> dict[int, Any] | None:
-    """seed → model of the seed runs with `keep_seed_runs`, else {}; None if a run that should stay is missing."""
+    """Seed → model of the seed runs with `keep_seed_runs`, else {}; None if a run that should stay is missing.
+
+    If only the best seed should stay, weights of the others that an earlier process has left are removed.
+    """
     args, report = plan.args, plan.seeds_directory / SEED_REPORT
     if args.seeds_that_stay == "best_only":
         # A process that was killed right after the choice may have left weights.
@@ -189,7 +193,7 @@ def stays(run: Mapping[str, Any], args: TrainingArguments) -> bool:
 
 
 def _is_left(trainer: Any, plan: TrainingPlan, directory: Path) -> bool:
-    """Whether the folder of a seed holds weights of this training, or the rest of weights that were being removed."""
+    """Whether the folder of a seed holds weights of this training, or what an interrupted removal of them has left."""
     number = directory.name.removeprefix("seed_")
     if not (directory / TRAINING).is_file() or not number.isdecimal():
         return False

@@ -114,7 +114,7 @@ class Aggregation:
 
 
 LEFT_OUT = object()
-"""The value of a key that the seeds have nothing in common for."""
+"""Stands for the value of a key whose values of the seeds cannot be made one."""
 
 
 def _is_number(value: Any) -> bool:

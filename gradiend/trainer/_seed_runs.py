@@ -59,7 +59,7 @@ def title_mark(trainer: Any) -> str:
         # A report of seeds beside a training of one seed is that of an earlier training.
         report = None if args.max_seeds == 1 else seed_report(trainer)
     except ValueError:
-        # A plot does not need these files; what reads them says that they are damaged.
+        # A plot does not need these files; the calls that read them say that they are damaged.
         return ""
     outcome = None if stats is None else judgement(stats, report)
     return DAGGER if outcome is not None and not outcome["converged"] else ""
@@ -68,8 +68,7 @@ def title_mark(trainer: Any) -> str:
 def misses_curve(trainer: Any, output: str) -> bool:
     """Whether the figure of a training in `output` should be drawn: it has evaluations, and there is no figure yet.
 
-    If the arguments ask for no evaluation, there is nothing to draw. A run that found no room for the figure, or was
-    killed before it, leaves a finished training without it.
+    A run that was killed, or found the disk full, may have left a finished training without the figure.
     """
     stats = trainer.get_training_stats(output)
     if stats is None or not stats["training_stats"].get("scores"):

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -61,6 +61,7 @@ def plan_training(
     model_class = given.pop("model_with_gradiend_cls", None)
     args: TrainingArguments = trainer.placed_args.replace(**given)
     _check_arguments(trainer, args)
+    callbacks = _checked_callbacks(callbacks)
     source, pruned = trainer.current.start(model)
     base = source.base_model if isinstance(source, ModelWithGradiend) else source
     if isinstance(base, nn.Module) and is_sharded(base):
@@ -131,6 +132,20 @@ def _check_arguments(trainer: Any, args: TrainingArguments) -> None:
         )
 
 
+def _checked_callbacks(given: Any) -> list[TrainingCallback] | None:
+    """The callbacks of a call, if there are any. Raises TypeError for anything else."""
+    if given is None:
+        return None
+    if not isinstance(given, Iterable):
+        raise TypeError(f"callbacks must be a list of callbacks; got {given!r:.60}.")
+    callbacks = list(given)
+    for one in callbacks:
+        if not isinstance(one, TrainingCallback):
+            hint = f" Is it {one.__name__}(…)?" if isinstance(one, type) else ""
+            raise TypeError(f"callbacks takes objects of subclasses of TrainingCallback; got {one!r:.60}.{hint}")
+    return callbacks
+
+
 def refuse_in_processes(args: TrainingArguments) -> None:
     """Raise ValueError for arguments that do not go with several processes, or with shards."""
     several, config = processes().count > 1, args.pre_prune_config
@@ -165,7 +180,7 @@ def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
     ready.encodings.clear()
     if states is not None:
         states.find()
-    # The model is prepared before seeding, so that the first seed draws the same numbers as it would as a later seed.
+    # The first seed prepares the model, which may draw random numbers: only then are the generators seeded.
     model, before = ready.model, current.model
     set_seed(plan.args.seed)
     # An override that takes only the documented arguments prepares its data again for every seed.
@@ -186,7 +201,7 @@ def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
 
 
 def train_seeds(trainer: Any, plan: TrainingPlan, ready: Preparation) -> tuple[dict[int, Any], bool]:
-    """Train seeds until enough have converged, and keep the best, which is then the trainer's current model.
+    """Train and judge seeds until enough have converged; the best becomes the result and the trainer's current model.
 
     Returns (seed → model with `keep_seed_runs`, else {}; whether the same training was done before).
     """
@@ -196,7 +211,7 @@ def train_seeds(trainer: Any, plan: TrainingPlan, ready: Preparation) -> tuple[d
     if kept is None:
         one = _resplit_seeds(plan, ready) if plan.splits else partial(judged_seed, trainer, ready=ready)
         runs, stopped = _seeds.run_seeds(plan.args, lambda seed: one(plan.for_seed(seed)))
-        # From here on, the files are no longer those of the training that is marked there.
+        # From here on, files in the output change, so that the record of the training there is no longer true.
         saved.forget(run_directory(trainer, plan.args))
         best = _seeds.choose_seed(plan.seeds_directory, runs, plan.args, stopped)
         _seeds.promote(best.output_dir, plan.output)
@@ -210,9 +225,9 @@ def train_seeds(trainer: Any, plan: TrainingPlan, ready: Preparation) -> tuple[d
 
 
 def _resplit_seeds(plan: TrainingPlan, ready: Preparation) -> Callable[[TrainingPlan], SeedRun]:
-    """The function that trains and judges the next seed with splits of its own, given its plan.
+    """A function that trains and judges a seed, given its plan, each time with the next splits.
 
-    Of a balanced cycle, the splits of a seed that has not converged get another seed when the others had theirs.
+    In a balanced cycle, splits whose seed has not converged are tried again with another seed, after all others.
     """
     balanced = plan.args.split_resplit_strategy == "balanced_cycle"
     waiting: deque[int] = deque()

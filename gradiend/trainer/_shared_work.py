@@ -46,9 +46,9 @@ from gradiend.util.logging import get_logger
 logger = get_logger(__name__)
 
 GLANCES_SHARE = 4
-"""The part of `kept_gradients_size` that the rows of glances may take, in memory, is 1 in this number."""
+"""The rows of glances may take one part in so many of `kept_gradients_size`, in memory."""
 MOST_BYTES = 2**29
-"""Bytes of the gradients of one pass; more words of a batch take a further pass."""
+"""Largest size in bytes of the gradients of one pass; the other words of a batch take further passes."""
 
 
 class SharedWork:
@@ -91,7 +91,7 @@ class SharedWork:
         if not is_new(plan.source) or trainer.resolve_custom_prediction_head_dir() is not None:
             return make()
         shape = {name: plan.args.get(name) for name in plan.args.names("training")}
-        # What JSON cannot hold is told apart by how it shows itself.
+        # Values that JSON cannot hold are compared by their repr.
         plain_kinds = (str, int, float, type(None))
         shape = {name: one if isinstance(one, plain_kinds) else repr(one) for name, one in shape.items()}
         start = plan.source if isinstance(plan.source, str) else f"{type(plan.source).__name__} {id(plan.source)}"
@@ -207,7 +207,6 @@ def kept_rows(
     """Rows whose gradients are kept once the requests are answered."""
     side = Side.parse("source", source)
     rows = KeptRows(data.rows, data.factual, data.alternative, torch.empty(len(data), mapping.size, dtype=dtype))
-
     words = zip(data.rows["input_text"], data.factual, data.alternative, strict=True)
     requests = [
         Request((text,), (factual,), (alternative,), mapping, partial(rows.keep, number, side))

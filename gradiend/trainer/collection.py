@@ -1,7 +1,8 @@
-"""Several trainers that are worked with as one: every call goes to each of them, and one that fails stops no other."""
+"""Several trainers as one: a call of the collection goes to each trainer, and a trainer that fails stops no other."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from gradiend import comparison
 from gradiend.comparison import ComparisonResult
 from gradiend.evaluator._goals import goal_entries, require_trained
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer.multi_seed import FILES, with_own_places
 from gradiend.trainer.trainer import Trainer
 from gradiend.util._display import Shown, Table, number, with_interval
 from gradiend.util._files import write_csv
@@ -20,16 +22,18 @@ from gradiend.util._keywords import nearest
 from gradiend.util._processes import processes
 from gradiend.util._progress import Progress
 from gradiend.util.logging import get_logger
+from gradiend.util.paths import safe_name
 from gradiend.visualizer import plot_topk_overlap_heatmap
 
 logger = get_logger(__name__)
 
 CHILD_ERRORS = (ValueError, ArithmeticError, RuntimeError, LookupError, OSError, MemoryError, AssertionError)
-"""Errors of one trainer's data, model or files; an error in the call itself (TypeError) is the same for all."""
+"""Errors of one trainer's data, model or files, after which the others go on. An error in the call itself (TypeError)
+is the same for all trainers, and is raised."""
 KEPT = ("evaluate", "evaluate_encoder", "evaluate_decoder", "evaluate_side_effects")
 """The calls whose last results the table reads."""
 OF_SEEDS = ("evaluate", "evaluate_encoder", "evaluate_decoder")
-"""The calls, beside plots, that ask all converged seeds of a trainer, if its arguments ask for their comparison."""
+"""The calls, beside plots, that go to all converged seeds of a trainer with `analyze_seed_stability`."""
 
 
 class TrainerCollection(Shown, Mapping[str, Any]):
@@ -39,7 +43,8 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         both.train()
         both.evaluate_encoder(split="test")["gender"]["correlation"]
 
-    A trainer whose call raises an error is left out of the result; the log and `failures` say why. With
+    A file `x.png` that a call names becomes `x_<id>.png`, and a folder becomes its subfolder `<id>`. A trainer whose
+    call raises an error is left out of the result; the log and `failures` say why. With
     `analyze_seed_stability`, evaluations and plots of a trainer are those of its converged seeds, see
     `Trainer.multi_seed`, and so are the table and comparisons of weights; all other calls are about its best seed.
 
@@ -59,20 +64,17 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         for one in trainers:
             if not isinstance(one, Trainer):
                 raise TypeError(f"A TrainerCollection takes trainers; got {one!r:.60}. To join suites: merge(…).")
-            if not one.run_id:
-                raise ValueError(f"Each trainer of a collection needs a run_id, which is its id; {one!r:.60} has none.")
-        self._set({}, retain_models_in_memory)
-        for one in trainers:
-            self._add(str(one.run_id), one)
-
-    def _set(self, trainers: Mapping[str, Trainer], retain_models_in_memory: bool) -> None:
-        self._trainers = dict(trainers)
+        self._trainers: dict[str, Trainer] = {}
         self.retain_models_in_memory = retain_models_in_memory
         self._errors: dict[str, BaseException] = {}
         self._untrained: dict[str, BaseException] = {}
         self._results: dict[str, dict[str, Any]] = {}
+        for one in trainers:
+            self._add(one.run_id, one)
 
-    def _add(self, name: str, trainer: Trainer) -> None:
+    def _add(self, name: str | None, trainer: Trainer) -> None:
+        if not name:
+            raise ValueError(f"Each trainer of a collection needs a run_id, which is its id; {trainer!r:.60} has none.")
         if name in self._trainers:
             raise ValueError(f"Two trainers of a collection have the id {name!r}: give each a run_id of its own.")
         self._trainers[name] = trainer
@@ -84,7 +86,7 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         The trainers of a suite get the ids `<suite>/<id>`, so that two suites over the same classes can be joined.
 
         Raises:
-            ValueError: Two trainers would have the same id.
+            ValueError: Two trainers would have the same id, or a trainer has no run_id.
             TypeError: A part that is neither a trainer nor a collection.
         """
         merged = TrainerCollection()
@@ -93,7 +95,7 @@ class TrainerCollection(Shown, Mapping[str, Any]):
                 for name, trainer in part.items():
                     merged._add(name if part.run_id is None else f"{part.run_id}/{name}", trainer)
             elif isinstance(part, Trainer):
-                merged._add(str(part.run_id), part)
+                merged._add(part.run_id, part)
             else:
                 raise TypeError(f"merge takes trainers, suites and collections; got {part!r:.60}.")
         return merged
@@ -143,7 +145,16 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         """
         if not all(callable(getattr(type(one), name, None)) for one in self._trainers.values()):
             raise AttributeError(f"The trainers have no method {name!r}.{nearest(name, dir(Trainer))}")
-        return self._each(name, lambda trainer: getattr(_asked(trainer, name), name)(*args, **kwargs), self._untrained)
+        files = (*FILES, "path") if name == "export_delta" else FILES
+
+        def do(key: str, trainer: Trainer) -> Any:
+            own = with_own_places(kwargs, safe_name(key), files)
+            if name == "push_to_hub":
+                # At the top of a repository there is room for one model.
+                own["subfolder"] = "/".join(filter(None, [kwargs.get("subfolder"), safe_name(key)]))
+            return getattr(_asked(trainer, name), name)(*args, **own)
+
+        return self._each(name, do, self._untrained)
 
     def __getattr__(self, name: str) -> Callable[..., dict[str, Any]]:
         # Only for names that the collection itself does not have.
@@ -152,7 +163,9 @@ class TrainerCollection(Shown, Mapping[str, Any]):
             raise AttributeError(name)
         if not all(callable(getattr(type(one), name, None)) for one in trainers.values()):
             known = [one for one in (*dir(type(self)), *dir(Trainer)) if not one.startswith("_")]
-            raise AttributeError(f"Neither {type(self).__name__} nor its trainers have {name!r}.{nearest(name, known)}")
+            raise AttributeError(
+                f"{type(self).__name__} has no {name!r}, and its trainers have no such method.{nearest(name, known)}"
+            )
         return lambda *args, **kwargs: self.call(name, *args, **kwargs)
 
     def train(self, **overrides: Any) -> Self:
@@ -161,24 +174,22 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         return self
 
     def _train(self, overrides: Mapping[str, Any], refused: Mapping[str, BaseException]) -> None:
-        """Train those that are not refused, and remember which have failed: no other call is asked of them."""
+        """Train the trainers that are not refused, and remember those that fail: later calls leave them out."""
         self._untrained, self._results = {}, {}
         try:
-            self._each("train", lambda trainer: trainer.train(**overrides), refused)
+            self._each("train", lambda key, one: one.train(**with_own_places(overrides, safe_name(key))), refused)
         finally:
             self._untrained = dict(self._errors)
 
-    def _each(
-        self, name: str, do: Callable[[Trainer], Any], skip: Mapping[str, BaseException] | None = None
-    ) -> dict[str, Any]:
-        """id → what `do` gives for each trainer; trainers in `skip` have failed already."""
+    def _each(self, name: str, do: Callable[[str, Trainer], Any], skip: Mapping[str, BaseException]) -> dict[str, Any]:
+        """Id → what `do` gives for the id and the trainer; trainers in `skip` have failed already."""
         results: dict[str, Any] = {}
-        self._errors = dict(skip or {})
+        self._errors = dict(skip)
         with Progress(name, len(self), "trainer", shown=name != "get_models") as bar:
             for key, trainer in self.items():
                 if key not in self._errors:
                     try:
-                        results[key] = do(trainer)
+                        results[key] = do(key, trainer)
                     except CHILD_ERRORS as error:
                         self._errors[key] = noted(error)
                         logger.warning("%s: %s failed: %s", key, name, self.failures[key])
@@ -211,16 +222,20 @@ class TrainerCollection(Shown, Mapping[str, Any]):
 
         Raises:
             KeyError: An id in `label_mapping` that no trainer has.
+            ValueError: Two trainers would have the same name.
         """
         del use_cache
         for name in label_mapping or {}:
             self[name]
         named = {name: (label_mapping or {}).get(name, name) for name in self}
+        twice = [label for label, count in Counter(named.values()).items() if count > 1]
+        if twice:
+            raise ValueError(f"Two trainers would have the name {twice[0]!r}: give each a label of its own.")
         here = [name for name, one in self.items() if load_missing or one.current.model is not None]
         absent = {name: LookupError("its model is not in memory") for name in self if name not in here}
         found = self._each(
             "get_models",
-            lambda trainer: _model_of(trainer, seed_selection, gradiend_only),
+            lambda _, trainer: _model_of(trainer, seed_selection, gradiend_only),
             {**absent, **self._untrained},
         )
         return {named[name]: model for name, model in found.items()}
@@ -322,7 +337,7 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         return self._results.get(f"evaluate_{part}", {}).get(name, None if both is None else both[part])
 
     def table(self, path: str | Path | None = None) -> pd.DataFrame:
-        """One row for each trainer: what was found, and what it costs.
+        """One row for each trainer: what was found, and what the rewrites cost.
 
         The columns are classes, status (trained, not trained, failed), reason, converged, correlation with its interval
         (low, high) and the number of seeds that it is of, for each goal of the decoder evaluation P before and after,
@@ -358,9 +373,10 @@ class TrainerCollection(Shown, Mapping[str, Any]):
 
 
 def noted(error: BaseException) -> BaseException:
-    """The error without what its traceback keeps in memory, to be told later.
+    """The error without its traceback, which would keep a trainer's tensors in memory until the error is shown.
 
-    One of several processes raises it again: the others, which may not have it, must not wait for this process.
+    In a run of several processes the error is raised instead: another process may not have it, and would wait for this
+    process forever.
     """
     if processes().count > 1:
         raise error
@@ -376,7 +392,7 @@ def _told(error: BaseException) -> str:
 
 
 def _asked(trainer: Any, name: str) -> Any:
-    """What a call goes to: the trainer, or the view of its seeds."""
+    """The object whose method is called: the trainer, or the view of its seeds."""
     of_seeds = name in OF_SEEDS or name.startswith("plot_")
     return trainer.multi_seed() if of_seeds and trainer.training_args.analyze_seed_stability else trainer
 

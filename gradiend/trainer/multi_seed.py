@@ -35,12 +35,36 @@ PASSED_ON = frozenset((
 ))  # fmt: skip
 """What a view has from its trainer, because it is the same for all seeds."""
 
+FILES = ("output", "output_path", "output_csv", "output_json")
+FOLDERS = ("output_dir", "seed_runs_dir", "dry_run")
+"""Arguments of a trainer's methods that name a file, or a folder, to write to."""
+NESTED = ("plot_kwargs", "kwargs_encoder", "kwargs_decoder")
+"""Arguments that hold the keywords of another call."""
 CHOICE = ("learning_rate", "feature_factor")
-"""What a rewrite is made with."""
+"""The keys of a result that say how a rewrite is made."""
 OTHER_REWRITES = (
     "Seeds have chosen different rewrites, which `choices` under `seeds` has: each is applied by view.trainer_of(seed)."
 )
 """Why the aggregated result of a decoder evaluation has no rewrite."""
+
+
+def with_own_places(given: Mapping[str, Any], name: str, files: Sequence[str] = FILES) -> dict[str, Any]:
+    """The keywords of a call for one of several seeds or trainers, none of which may overwrite files of another.
+
+    The file `x.png` becomes `x_<name>.png`, and a folder becomes its subfolder `<name>`. `files` are the arguments that
+    name a file.
+    """
+    own = dict(given)
+    for key, value in given.items():
+        if key in NESTED and isinstance(value, Mapping):
+            own[key] = with_own_places(value, name, files)
+        elif isinstance(value, (str, Path)) and value != "":
+            place = Path(value)
+            if key in FOLDERS:
+                own[key] = str(place / name)
+            elif key in files:
+                own[key] = str(place.with_name(f"{place.stem}_{name}{place.suffix}"))
+    return own
 
 
 def is_multi_seed_view(value: object) -> bool:
@@ -53,8 +77,9 @@ class MultiSeedTrainerView(Shown):
 
     Evaluations run for each seed, and their numbers are aggregated. The result also has `seeds`: n, values (the seeds),
     selection, aggregate, dispersion, stats (metric → mean, aggregate, n, min, max and the dispersion), and per_seed if
-    it is asked for. Every `plot_…` of the trainer is drawn for each seed. What works on one model alone, such as
-    rewriting, is refused: `trainer_of(seed)` is a trainer that has the model of a seed.
+    it is asked for. Every `plot_…` of the trainer is drawn for each seed; a file `x.png` that a call names becomes
+    `x_seed_<n>.png`. What works on one model alone, such as rewriting, is refused: `trainer_of(seed)` is a trainer that
+    has the model of a seed.
 
     Arguments after the trainer, and errors, are those of `Trainer.multi_seed`.
     """
@@ -174,7 +199,9 @@ class MultiSeedTrainerView(Shown):
         """
         _refuse("evaluate_encoder", kwargs, ("model_with_gradiend", "encoder_df"))
         wants_frame = kwargs.pop("return_df", False)
-        results = self._each(lambda trainer: trainer.evaluate_encoder(return_df=True, **kwargs))
+        results = self._each(
+            lambda trainer: trainer.evaluate_encoder(return_df=True, **with_own_places(kwargs, trainer.run_id))
+        )
         frames = [result.pop("encoder_df") for result in results.values()]
         combined = self._combined(results)
         if len(frames) > 1:
@@ -296,14 +323,7 @@ class MultiSeedTrainerView(Shown):
         """The paths of a plot of the trainer, which is drawn for each seed; `path` is that of the best seed."""
         _refuse(name, kwargs, ("encoder_df", "decoder_results", "plotting_data", "model_path"))
 
-        def draw(trainer: Any) -> Any:
-            given = dict(kwargs)
-            if given.get("output") is not None:
-                output = Path(given["output"])
-                given["output"] = str(output.with_name(f"{output.stem}_{trainer.run_id}{output.suffix}"))
-            return getattr(trainer, name)(**given)
-
-        paths = self._each(draw)
+        paths = self._each(lambda trainer: getattr(trainer, name)(**with_own_places(kwargs, trainer.run_id)))
         best = self._best_first()[0]
         return {"paths": list(paths.values()), "path": paths[best], "seeds": self._described()}
 

@@ -13,7 +13,14 @@ import pandas as pd
 from typing_extensions import Self
 
 from gradiend.comparison import ClosedForm, ComparisonResult, closed_form
-from gradiend.trainer._pairs import PositiveFeatureDefinition, SuitePairDefinition, pair_id, pair_label, safe
+from gradiend.trainer._pairs import (
+    PositiveFeatureDefinition,
+    SuitePairDefinition,
+    definition,
+    pair_id,
+    pair_label,
+    safe,
+)
 from gradiend.trainer._preparation import Preparation, TrainingPlan
 from gradiend.trainer._shared_work import SharedWork
 from gradiend.trainer.collection import CHILD_ERRORS, TrainerCollection, noted
@@ -31,7 +38,9 @@ logger = get_logger(__name__)
 ONE_FOLDER = ("output_dir", "seed_runs_dir")
 """Arguments that name one folder, which the trainers of a suite cannot share."""
 NEGATED = ("non_", "non-")
-"""What the name of a class begins with that stands for the absence of a feature."""
+"""Beginnings of the names of classes that stand for the absence of a feature."""
+Pairs = Sequence[Sequence[str]] | None
+Definitions = Sequence[SuitePairDefinition] | None
 
 
 class TrainerSuite(TrainerCollection):
@@ -46,7 +55,7 @@ class TrainerSuite(TrainerCollection):
         *trainer_args: Arguments of every trainer.
         target_classes: The classes. Default: those of the configuration, else those in the data.
         target_pairs: The pairs to train. Default: all pairs of the classes.
-        pair_definitions: The pairs, with more to say of each.
+        pair_definitions: The pairs as definitions, which can also give an id, a label and merged classes.
         run_id: Name of the suite, a subdirectory of `args.experiment_dir`; each trainer has a subdirectory there.
         pair_filter: Function of (first, second) that says whether a pair is trained.
         pair_id_fn: Function of (first, second) that gives the id of a trainer.
@@ -72,14 +81,18 @@ class TrainerSuite(TrainerCollection):
             raise TypeError(f"trainer_cls must be a class of trainers; got {trainer_cls!r:.60}.")
         if run_id is not None and not isinstance(run_id, str):
             raise TypeError(f"run_id must be a text; got {run_id!r:.60}.")
-        self._set({}, retain_models_in_memory)
+        super().__init__(retain_models_in_memory=retain_models_in_memory)
         self.run_id = run_id
         one_of("model_device", model_device, ("cpu", "cuda"))
         self._trainer_cls, self._trainer_args, self._trainer_kwargs = trainer_cls, trainer_args, dict(trainer_kwargs)
         self._id_of, self._label_of = pair_id_fn or pair_id, pair_label_fn or pair_label
-        self.target_classes = self._classes(target_classes, target_pairs, pair_definitions)
+        named: Pairs = None if target_pairs is None else list(target_pairs)
+        defined: Definitions = None
+        if pair_definitions is not None:
+            defined = [definition(SuitePairDefinition, one, "pair_definitions") for one in pair_definitions]
+        self.target_classes = self._classes(target_classes, named, defined)
         """The classes of the suite."""
-        pairs = self._pairs(self.target_classes, target_pairs, pair_definitions)
+        pairs = self._pairs(self.target_classes, named, defined)
         kept = [pair for pair in pairs if pair_filter is None or pair_filter(*pair.target_classes)]
         if not kept:
             raise ValueError(f"The suite has no pair: pair_filter leaves out all {len(pairs)}.")
@@ -90,12 +103,10 @@ class TrainerSuite(TrainerCollection):
             self._add_child(pair)
 
     @abstractmethod
-    def _pairs(
-        self, classes: Sequence[str], pairs: Sequence[Sequence[str]] | None, definitions: Any
-    ) -> list[SuitePairDefinition]:
+    def _pairs(self, classes: Sequence[str], pairs: Pairs, definitions: Definitions) -> list[SuitePairDefinition]:
         """The pairs of the suite."""
 
-    def _classes(self, classes: Any, pairs: Any, definitions: Any) -> list[str]:
+    def _classes(self, classes: Any, pairs: Pairs, definitions: Definitions) -> list[str]:
         """The classes, from the first of the places that names them."""
         require_ordered("target_classes", classes)
         named = list(classes or ())
@@ -103,8 +114,7 @@ class TrainerSuite(TrainerCollection):
         if not named and pairs is not None:
             named = list(dict.fromkeys(name for pair in pairs for name in pair))
         if not named and definitions is not None:
-            given = map(SuitePairDefinition.parse, definitions)
-            named = list(dict.fromkeys(name for one in given for name in one.target_classes))
+            named = list(dict.fromkeys(name for one in definitions for name in one.target_classes))
         if not named:
             named = list(self._trainer_kwargs.get("all_classes") or getattr(config, "all_classes", None) or ())
         if not named:
@@ -285,13 +295,11 @@ class SymmetricTrainerSuite(TrainerSuite):
     their order.
     """
 
-    def _pairs(
-        self, classes: Sequence[str], pairs: Sequence[Sequence[str]] | None, definitions: Any
-    ) -> list[SuitePairDefinition]:
+    def _pairs(self, classes: Sequence[str], pairs: Pairs, definitions: Definitions) -> list[SuitePairDefinition]:
         if pairs is not None and definitions is not None:
             raise ValueError("target_pairs and pair_definitions are two ways to name the pairs: give one of them.")
         if definitions is not None:
-            made = [SuitePairDefinition.parse(one) for one in definitions]
+            made = list(definitions)
         elif pairs is not None:
             made = [SuitePairDefinition(sorted(map(str, pair))) for pair in pairs]
         else:
@@ -330,12 +338,9 @@ class PositiveTrainerSuite(TrainerSuite):
         self.mode = one_of("mode", mode, ("single", "all_but_one"))
         self._negative_of = negative_class_fn or (lambda name: f"{NEGATED[0]}{name}")
         self._features = [
-            PositiveFeatureDefinition(**one) if isinstance(one, Mapping) else one
+            definition(PositiveFeatureDefinition, one, "positive_feature_definitions")
             for one in positive_feature_definitions or ()
         ]
-        for one in self._features:
-            if not isinstance(one, PositiveFeatureDefinition):
-                raise TypeError(f"positive_feature_definitions takes PositiveFeatureDefinition(…); got {one!r:.60}.")
         if self._features and kwargs.get("target_classes") is None:
             kwargs["target_classes"] = list(dict.fromkeys(name for one in self._features for name in one.pair))
         super().__init__(trainer_cls, *trainer_args, **kwargs)
@@ -343,10 +348,8 @@ class PositiveTrainerSuite(TrainerSuite):
     def _child_arguments(self, args: TrainingArguments) -> TrainingArguments:
         return super()._child_arguments(args).replace(add_identity_for_other_classes=True)
 
-    def _pairs(
-        self, classes: Sequence[str], pairs: Sequence[Sequence[str]] | None, definitions: Any
-    ) -> list[SuitePairDefinition]:
-        given = [SuitePairDefinition.parse(one).target_classes for one in definitions or ()] or pairs
+    def _pairs(self, classes: Sequence[str], pairs: Pairs, definitions: Definitions) -> list[SuitePairDefinition]:
+        given = [one.target_classes for one in definitions or ()] or pairs
         features = self._features or list(self._inferred(classes, given))
         if not features:
             raise ValueError(
@@ -381,9 +384,7 @@ class PositiveTrainerSuite(TrainerSuite):
             options = {"metric": "positive_minus_negative", "positive_class": self._positive, **options}
         return super().plot_cross_encoding_heatmap(feature_classes, **options)
 
-    def _inferred(
-        self, classes: Sequence[str], pairs: Sequence[Sequence[str]] | None
-    ) -> Iterator[PositiveFeatureDefinition]:
+    def _inferred(self, classes: Sequence[str], pairs: Pairs) -> Iterator[PositiveFeatureDefinition]:
         for first, second in pairs or ():
             turned = first.startswith(NEGATED) and not second.startswith(NEGATED)
             yield PositiveFeatureDefinition(*((second, first) if turned else (first, second)))

@@ -255,21 +255,21 @@ class Trainer(Shown, FeatureLearningDefinition):
             Interrupted: Ctrl-C, SIGTERM or the end of `max_minutes` has stopped a training that the same call resumes.
         """
         plan = plan_training(self, output_dir, model, model_with_gradiend_cls, callbacks, training_args_overrides)
+        several, kept = plan.args.max_seeds > 1, dict[int, Any]()
         self.current.last_start = plan.source
-        # Not the splits of a seed that an earlier training has chosen.
+        # An earlier training may have left the splits of the seed that it chose.
         self.modality = self.modality.for_seed(None)
-        kept: dict[int, Any] = {}
-        # Loading the model, tokenizing the rows and pruning happen once for all seeds, and not if all are found done.
+        # The first seed that is trained loads and prunes the model and tokenizes the rows, for all seeds.
         with _preparation.prepared_once(self, plan) as ready:
-            if plan.args.max_seeds == 1:
-                self.reused = train_seed(self, plan, ready)
-            else:
+            if several:
                 kept, self.reused = train_seeds(self, plan, ready)
+            else:
+                self.reused = train_seed(self, plan, ready)
         self.current.remember()
-        note_training(self, several=plan.args.max_seeds > 1)
+        note_training(self, several=several)
         self._plot_convergence_of(plan.output)
         _seed_runs.require_converged(plan)
-        if plan.args.max_seeds > 1:
+        if several:
             _seed_runs.compare_seeds(plan)
         return kept or self
 
@@ -715,8 +715,9 @@ class Trainer(Shown, FeatureLearningDefinition):
         """
         args, current = self.placed_args, self.current
         config = _preparation.pruning_config("pre_prune", pre_cfg, args.pre_prune_config, PrePruneConfig)
-        new = current.directory is None and is_new(current.given)
-        model = current.model or unpruned(self, current.given, None, args)
+        trained = current.directory is not None
+        new = not trained and is_new(current.given)
+        model = current.model or (self.get_model() if trained else unpruned(self, current.given, None, args))
         current.model = _preparation.pre_pruned(self, model, config, args, inplace=inplace)
         current.pruned = current.model.untrained() if new else current.model
         return self
@@ -748,13 +749,19 @@ class Trainer(Shown, FeatureLearningDefinition):
             The estimate: `peak` is device → bytes, and `str(…)` says what the memory is for.
 
         Raises:
-            TypeError: An unknown override; the message names the nearest field.
+            TypeError: An unknown override (the message names the nearest field), or another layout than a `Layout`.
         """
+        if not isinstance(layout, Layout | None):
+            raise TypeError(
+                f'layout must be a gradiend.trainer.Layout, such as Layout("sharded", 4); got {layout!r:.60}.'
+            )
         args = self._args.replace(**training_args_overrides)
-        current = self.current
-        if current.pruned is not None:
+        source, pruned = self.current.start()
+        if pruned:
             args = args.replace(pre_prune_config=None)
-        held = current.pruned or current.model
-        model = held or unpruned(self, current.given, None, args)
-        found = _preparation.memory_of(self, model, args, held=held is not None)
+        elif self.current.directory is None and self.current.model is not None:
+            # A model that a training has made may be pruned: the next training does not start from it.
+            source = self.current.model
+        model = unpruned(self, source, None, args)
+        found = _preparation.memory_of(self, model, args, held=isinstance(source, ModelWithGradiend))
         return found if layout is None else found.for_layout(layout)

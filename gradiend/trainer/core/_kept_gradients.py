@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 GRADIENT = "gradient"
 """Name of the gradient in a file."""
 ALIGNMENT = 64
-"""Bytes at whose multiples PyTorch lets a tensor begin in new memory."""
+"""PyTorch puts the beginning of a new tensor at a multiple of this number of bytes."""
 FEWEST = 16
-"""Least number of keys: a store with less room would write much and rarely be read, so it keeps nothing."""
+"""Fewest keys that a store keeps: with less room it would be written often and read rarely, so it keeps nothing."""
 
 
 class ModuleDigest:
@@ -138,7 +138,7 @@ class GradientStore:
     def get(self, key: Hashable) -> tuple[Tensor, ...] | None:
         """The gradients under `key`, as views into the file; None if the store does not have the key."""
         row = self._rows.get(key)
-        # A disk that is full in one process must not leave the others waiting for it.
+        # Processes compute a gradient together: if one of them lacks the key (its disk is full), all compute it.
         if processes().anywhere(row is None)[0] or row is None:
             return None
         assert self._values is not None

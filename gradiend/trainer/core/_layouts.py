@@ -44,7 +44,7 @@ class Lies(Enum):
 
 
 DIVISIBLE = Lies.BASE, Lies.STEP, Lies.PRUNING, Lies.ENCODING
-"""What lies on several devices where the layers of the base model do."""
+"""The bytes that are divided among devices together with the layers of the base model."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from gradiend.model._topk import topk_count
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core._layouts import Kind, Layout, Lies, MemoryUse, Phases, ProbedPass
 from gradiend.trainer.core._optimizers import OPTIMIZERS
-from gradiend.trainer.core._pruning_config import PrePruneConfig
 from gradiend.trainer.core._step import steps_analytically
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._display import Shown, Table
@@ -168,19 +167,14 @@ def size(nbytes: float) -> str:
     return f"{nbytes / GIB:.2f} GiB" if nbytes >= GIB / 10 else f"{nbytes / 2**20:.0f} MiB"
 
 
-def class_batches(config: PrePruneConfig | None, n_classes: int = 2) -> int:
-    """Batches of each class for pre-pruning."""
-    return 0 if config is None else math.ceil(math.ceil(config.n_samples / max(2, n_classes)) / config.batch_size)
-
-
 def estimate_training(
     base_model: Any, gradiend: ParamMappedGradiendModel, arguments: TrainingArguments, probe: Probe | None, *,
-    batches: int = 1, base_held: bool = False,
+    n_classes: int = 2, base_held: bool = False,
 ) -> MemoryEstimate:  # fmt: skip
     """The memory that a training will need; without a `probe`, activations are left out.
 
-    `gradiend` is the network before pruning, whose weights need not exist. Pre-pruning with several `batches` per class
-    needs an accumulator. `base_held`: the base model was in memory before the call of the training.
+    `gradiend` is the network before pruning, whose weights need not exist. `n_classes` classes share the examples of
+    pre-pruning. `base_held`: the base model was in memory before the call of the training.
     """
     probe = probe or Probe(None)
     on_base = str(base_model.device)
@@ -204,7 +198,8 @@ def estimate_training(
         vector = full * (config.importance_dtype or torch.float32).itemsize
         lies = Lies.FIRST if device in on_each else Lies.NAMED
         uses = [*base, MemoryUse("importance", device, vector, lies=lies)]
-        if batches > 1:
+        if math.ceil(config.n_samples / n_classes) > config.batch_size:
+            # A class with several batches needs a vector of its own.
             uses.append(MemoryUse("accumulator", device, vector, lies=lies))
         phases[PRE_PRUNING] = (*uses, *_passes(probe.importance, on_base, Lies.PRUNING))
     phases[STEPS] = (*training, *_passes(probe.step, on_base, Lies.STEP))

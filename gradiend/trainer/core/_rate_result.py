@@ -13,15 +13,15 @@ from gradiend.trainer.core.stats import divergence
 from gradiend.util._display import UNKNOWN, Shown, Table, number
 
 REACHED = 0.95
-"""Correlation that a useful rate reaches, and of which the steps to it are counted."""
+"""Correlation that a useful rate reaches; the steps that a probe takes until then are counted."""
 MOVED = 0.05
 """Distance between the class means below which a probe has learned nothing yet."""
 ONE_SIDE = 0.5
-"""Least distance from 0 of two class means on one side that call a probe collapsed."""
+"""A probe is collapsed if both class means lie on one side of 0, at least this far from 0."""
 SATURATED = 0.9
 """Mean |encoding| above which the encoder's slope is so small that steps change nothing any more."""
 LOST = 0.15
-"""Fall of the correlation from its best value that calls a probe degrading."""
+"""A probe is degrading if its correlation has fallen by more than this from its best value."""
 SAME_CORRELATION, SAME_MEANS, SAME_LOSS = 0.002, 0.02, 0.02
 """Differences (of the loss: relative) up to which two probes count as equally good."""
 SAME_STEPS = 1.25

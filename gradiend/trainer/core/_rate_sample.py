@@ -31,7 +31,7 @@ from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._isolation import RANDOM_STATE, exclusive
 
 ENTRIES = 1 << 18
-"""Most entries of the GRADIEND that a probe has; of a larger one, it has a sample of about half as many."""
+"""A probe has all entries of a GRADIEND with at most so many; of a larger one, a sample of about half as many."""
 HELD_OUT = 12
 """Held-out examples of each of the two classes, by which probes are judged."""
 SIDES = ("source", "target")

@@ -44,7 +44,7 @@ WIDE = 2
 FINE_STEPS, GROWTH = 12, 1.12
 """A probe is evaluated at each second of the first steps, and then whenever the steps have grown by this ratio."""
 STILL = 1e-3
-"""Largest change of an encoding between two evaluations that calls a saturated probe finished."""
+"""A saturated probe is finished if no encoding changes by this much between two evaluations."""
 HOPELESS = 4.0
 """A probe ends early when another rate has reached `REACHED` in so many times fewer steps."""
 
@@ -130,10 +130,12 @@ class RateSearch:
 
     def run(self, initial_lr: float | None) -> None:
         """Try a wide grid, extend it where the best rate lies at its end, and refine it around the best rate."""
-        middle = initial_lr or self.guess()
+        low, high = self.config.lr_bounds
+        middle = min(max(initial_lr or self.guess(), low), high)
         grid = [rounded(middle * self.config.factor**power) for power in range(-WIDE, WIDE + 1)]
         grid.sort(key=lambda lr: abs(math.log(lr / middle)))
-        self.probe(self._new(grid))
+        # Bounds that are close to each other may hold no rate of two digits.
+        self.probe(self._new(grid) or [middle])
         refined = False
         while len(self.probes) < self.config.max_probes:
             rates = sorted(self.probes)
@@ -155,7 +157,7 @@ class RateSearch:
             self.probe(new)
         ended = [lr for lr, probe in self.probes.items() if not probe.is_too_large and probe.last.step < self.steps]
         if ended and not _rate_result.within_window(list(self.probes.values())):
-            # They were ended for being slower than a rate that failed later.
+            # These probes were ended because they were slower than a rate that failed later.
             self.probe(ended, to_the_end=True)
 
     def guess(self) -> float:

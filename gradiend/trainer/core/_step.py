@@ -56,10 +56,10 @@ class AutogradOptimizer:
     """An optimizer of torch on the autograd graph of the network."""
 
     def __init__(
-        self, gradiend: GradiendModel, arguments: TrainingArguments, predict: Callable[[Tensor], Tensor] | None = None
+        self, gradiend: GradiendModel, arguments: TrainingArguments, predict: Callable[[Tensor], Tensor]
     ) -> None:
         self.gradiend = gradiend
-        self.predict = predict or gradiend
+        self.predict = predict
         """Makes the prediction, which the loss compares with the target."""
         assert arguments.criterion is not None
         self.criterion = arguments.criterion
@@ -337,22 +337,20 @@ def compiled_step() -> Callable[..., Tensor]:
 def optimizer_for(gradiend: GradiendModel, arguments: TrainingArguments) -> GradiendOptimizer:
     """The optimizer of the half or halves that the arguments train.
 
+    The steps of both halves are analytic or, with torch_compile, compiled where this is possible; all others use
+    autograd.
+
     Raises:
         ValueError: A supervised mode with several latents: a label is one number.
     """
-    if not arguments.supervised:
-        return create_optimizer(gradiend, arguments)
-    if gradiend.latent_dim != 1:
-        raise ValueError(
-            f"supervised_encoder and supervised_decoder need latent_dim=1, since a label is one number; this GRADIEND "
-            f"has {gradiend.latent_dim} latents."
-        )
-    half = gradiend.forward_encoder if arguments.supervised_encoder else gradiend.forward_decoder
-    return AutogradOptimizer(gradiend, arguments, half)
-
-
-def create_optimizer(gradiend: GradiendModel, arguments: TrainingArguments) -> GradiendOptimizer:
-    """The optimizer of both halves: analytic or, with torch_compile, compiled where this is possible; else autograd."""
+    if arguments.supervised:
+        if gradiend.latent_dim != 1:
+            raise ValueError(
+                f"supervised_encoder and supervised_decoder need latent_dim=1, since a label is one number; this "
+                f"GRADIEND has {gradiend.latent_dim} latents."
+            )
+        half = gradiend.forward_encoder if arguments.supervised_encoder else gradiend.forward_decoder
+        return AutogradOptimizer(gradiend, arguments, half)
     if steps_analytically(gradiend, arguments):
         compiles = arguments.torch_compile and gradiend.shards is None
         return (CompiledOptimizer if compiles else AnalyticOptimizer)(gradiend, arguments)
@@ -361,7 +359,7 @@ def create_optimizer(gradiend: GradiendModel, arguments: TrainingArguments) -> G
         optimizers = " or ".join(name for name, entry in OPTIMIZERS.items() if entry.decoupled is not None)
         known = f"one latent, {activations}, a decoder without activation, MSE, and {optimizers}"
         logger.warning("torch_compile has no effect: it is for %s.", known)
-    return AutogradOptimizer(gradiend, arguments)
+    return AutogradOptimizer(gradiend, arguments, gradiend)
 
 
 def resolve_target(model: ModelWithGradiend, arguments: TrainingArguments, *, new: bool) -> None:

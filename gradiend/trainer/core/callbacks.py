@@ -31,7 +31,7 @@ GROUPED = ("class", "feature_class")
 RECORDED = tuple(f"{what}_by_{name}" for name in GROUPED for what in ("mean", *SPREAD))
 """Results of an evaluation that are recorded for its step, beside the correlation."""
 NEGATED = {"mean": "mean", "min": "max", "max": "min", "q1": "q3", "q3": "q1"}
-"""What is minus another when the encoding changes its sign; std and n stay as they are."""
+"""Statistic → the statistic that is minus it when the encoding changes its sign; std and n stay as they are."""
 
 INVERT_BELOW = -0.5
 """Correlation below which the encoding is inverted during training."""
@@ -40,13 +40,13 @@ CURVE_POINTS = 10
 """Number of evaluations that make a curve."""
 
 LEAST_STEPS_BETWEEN = 5
-"""Least steps between glances, so that glances cost a small share of the time of the steps."""
+"""Fewest steps between glances, so that glances take a small share of the time of the steps."""
 
 
 def glance_every(steps: int, eval_steps: int) -> int | None:
     """Steps between glances, for a training of `steps` steps to which the default `eval_steps` gives no curve.
 
-    None means no glances, because the user has set `eval_steps`, or there are enough evaluations, or hardly any steps.
+    None means no glances: the user has set `eval_steps`, or there are enough evaluations, or very few steps.
     """
     every = max(LEAST_STEPS_BETWEEN, steps // CURVE_POINTS)
     wanted = isinstance(eval_steps, DefaultWhole) and every < eval_steps and steps >= 4 * LEAST_STEPS_BETWEEN

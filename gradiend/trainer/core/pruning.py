@@ -40,11 +40,11 @@ class ListsValues(Protocol):
         """The value of `key` of every item."""
 
 
-def class_examples(dataset: Examples, config: PrePruneConfig, definition: Any = None) -> list[list[int]]:
+def class_examples(dataset: Examples, config: PrePruneConfig, definition: Any) -> list[list[int]]:
     """For each target class, the indices of its share of `config.n_samples` items; they are the same in every call.
 
     A class with fewer items gives all its items. `definition.get_target_feature_class_ids()` names the classes if the
-    config does not.
+    config does not; without a definition, the dataset must have two classes.
     """
     key = config.feature_class_key
     if not len(dataset):
@@ -117,7 +117,7 @@ class StreamsGradients(Protocol):
 
 def class_mean_importance(
     model: Any, dataset: Examples, classes: Sequence[Sequence[int]], config: PrePruneConfig,
-    cache: GradientCache | None = None,
+    cache: GradientCache | None,
 ) -> Tensor:  # fmt: skip
     """Mean over the classes of `|mean gradient over the class's items|`.
 
@@ -165,7 +165,7 @@ def _checked(
     model: Any, items: Sequence[Mapping[str, Any]], side: Side, receive: Receiver, cache: GradientCache | None,
     config: PrePruneConfig,
 ) -> None:  # fmt: skip
-    """Like `_kept`; raises FloatingPointError for a gradient that is infinite or undefined."""
+    """Like `_gradient`; raises FloatingPointError for a gradient that is infinite or undefined."""
 
     def check(place: slice, gradient: Tensor) -> None:
         if not is_finite(gradient):
@@ -177,15 +177,29 @@ def _checked(
             )
         receive(place, gradient)
 
-    _kept(model, items, side, check, cache)
+    _gradient(model, items, side, check, cache)
 
 
-def _kept(
+def _gradient(
     model: Any, items: Sequence[Mapping[str, Any]], side: Side, receive: Receiver, cache: GradientCache | None
 ) -> None:
-    """Like `_stream`, but the gradient is read from the cache or written to it, if the model streams."""
-    if cache is None or not _streams(model, items):
-        _stream(model, items, side, receive)
+    """Hand the gradient of the items' mean loss to `receive`.
+
+    A model that streams gives it in pieces, or the cache keeps it as a whole; for any other model it is the mean of the
+    items' gradients.
+    """
+    streams = isinstance(model, StreamsGradients) and model.streams(items)
+    if not streams:
+        total: Tensor | None = None
+        for item in items:
+            gradient = _flat_gradient(model, item, side)
+            gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+            total = gradient / len(items) if total is None else total.add_(gradient.to(total), alpha=1 / len(items))
+        assert total is not None
+        receive(slice(0, len(total)), total)
+        return
+    if cache is None:
+        model.stream_gradient(items, side, receive)
         return
     path = cache.path(side.value, model.gradient_key(items, side))
     kept = cache.read(path, len(model))
@@ -196,27 +210,9 @@ def _kept(
         def put(place: slice, gradient: Tensor) -> None:
             whole[place] = gradient.to(whole)
 
-        _stream(model, items, side, put)
+        model.stream_gradient(items, side, put)
         cache.write(path, whole)
     receive(slice(0, len(kept)), kept)
-
-
-def _stream(model: Any, items: Sequence[Mapping[str, Any]], side: Side, receive: Receiver) -> None:
-    """The gradient of the items' mean loss, streamed by the model, or as the mean of the creator's gradients."""
-    if _streams(model, items):
-        model.stream_gradient(items, side, receive)
-        return
-    total: Tensor | None = None
-    for item in items:
-        gradient = _flat_gradient(model, item, side)
-        gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
-        total = gradient / len(items) if total is None else total.add_(gradient.to(total), alpha=1 / len(items))
-    assert total is not None
-    receive(slice(0, len(total)), total)
-
-
-def _streams(model: Any, items: Sequence[Mapping[str, Any]]) -> bool:
-    return isinstance(model, StreamsGradients) and model.streams(items)
 
 
 def _flat_gradient(model: Any, item: Mapping[str, Any], side: Side) -> Tensor:
@@ -273,14 +269,14 @@ def pre_prune(
             cache = GradientCache(cache_dir, model_with_gradiend)
     importance = class_mean_importance(model_with_gradiend, examples, classes, config, cache)
     before = len(model_with_gradiend)
-    pruned, mask = _pruned(
-        model_with_gradiend, inplace, return_mask, topk=config.topk, threshold=config.threshold, importance=importance
+    result = model_with_gradiend.prune_gradiend(
+        topk=config.topk, threshold=config.threshold, importance=importance, inplace=inplace, return_mask=return_mask
     )
     logger.info(
         "Pre-pruning kept %d of %d dimensions, by the gradients of %d examples.",
-        len(pruned), before, sum(map(len, classes)),
+        len(result[0] if return_mask else result), before, sum(map(len, classes)),
     )  # fmt: skip
-    return (pruned, mask) if return_mask else pruned
+    return result
 
 
 @plain_modes()
@@ -300,14 +296,10 @@ def post_prune(model_with_gradiend: Any, config: PostPruneConfig) -> Any:
     """
     model_with_gradiend.gradiend.encoder_linear  # noqa: B018 - the teaching error before weights exist
     before = len(model_with_gradiend)
-    pruned, mask = _pruned(
-        model_with_gradiend, config.inplace, config.return_mask, topk=config.topk, threshold=config.threshold,
-        mask=config.mask, part=config.part,
+    result = model_with_gradiend.prune_gradiend(
+        topk=config.topk, threshold=config.threshold, mask=config.mask, part=config.part, inplace=config.inplace,
+        return_mask=config.return_mask,
     )  # fmt: skip
-    logger.info("Post-pruning kept %d of %d dimensions, by the %s.", len(pruned), before, config.part)
-    return (pruned, mask) if config.return_mask else pruned
-
-
-def _pruned(model: Any, inplace: bool, return_mask: bool, **criteria: Any) -> tuple[Any, Any]:
-    result = model.prune_gradiend(inplace=inplace, return_mask=return_mask, **criteria)
-    return result if return_mask else (result, None)
+    kept = len(result[0] if config.return_mask else result)
+    logger.info("Post-pruning kept %d of %d dimensions, by the %s.", kept, before, config.part)
+    return result

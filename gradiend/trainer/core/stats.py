@@ -20,7 +20,7 @@ ZEROS = ("0", "0.0", "-0.0")
 
 
 SMALL = 1 << 20
-"""The size of a training.json that is read for no more than a repr."""
+"""Bytes of a training.json that is small enough to be read for a repr."""
 
 
 def write_training_stats(
@@ -84,18 +84,15 @@ class TrainingStats(Result):
 
 
 def known_of_training(model_path: str | Path) -> dict[str, object]:
-    """What `training.json` in a model directory says of convergence; {} if there is none, or only a large one."""
+    """What `training.json` in a model directory says of convergence; {} if there is no such file, or a large one."""
     path = Path(model_path) / TRAINING
     try:
         stats = load_training_stats(model_path) if path.is_file() and path.stat().st_size < SMALL else None
         known = {} if stats is None else stats.known()
     except UNSHOWABLE:
         return {"converged": f"unknown: {TRAINING} is damaged"}
-    return {
-        "converged": known.get("converged"),
-        "class means": known.get("class means"),
-        "kept seed": known.get("seed"),
-    }
+    names = {"converged": "converged", "class means": "class means", "seed": "kept seed"}
+    return {shown: known[name] for name, shown in names.items() if name in known}
 
 
 class SeedReport(Result):

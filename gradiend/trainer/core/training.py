@@ -48,7 +48,7 @@ LOSS_WINDOW = 20
 KEPT = (
     "epoch", "position", "epoch_random", "last_losses", "best", "stats", "agreement", "of_nothing", "seconds",
 )  # fmt: skip
-"""Attributes of a `TrainingRun` that are parts of its state as they are."""
+"""Attributes of a `TrainingRun` that its state holds without any change."""
 Hook = Literal["on_train_begin", "on_epoch_begin", "on_step_begin", "on_epoch_end", "on_train_end"]
 """The hooks of callbacks whose result does not count."""
 LAST_BATCHES = 8
@@ -405,7 +405,7 @@ class TrainingRun:
             correlation = torch.stack(self.agreement).sum().item()
         if self.arguments.normalizes and correlation is not None and correlation < 0:
             self._make_positive()
-        # Measurements of an earlier training must not stay beside this model, should the process end too early.
+        # If the process ends before the new measurements are written, no earlier ones may lie beside this model.
         remove(output / TRAINING)
         self.model.save_pretrained(str(output))
         outcome = convergence(self.arguments, self.stats, self.best, self.losses)

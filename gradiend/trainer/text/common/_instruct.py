@@ -75,7 +75,11 @@ class InstructTokenizerWrapper:
             prompts[0] if isinstance(text, str) else prompts, **{**kwargs, "add_special_tokens": False}
         )
         asked = [name for name in ("offset_mapping", "special_tokens_mask") if name in encoded]
-        rows = [self._in_text(*row) for row in zip(encoded.encodings, prompts, texts, strict=True)] if asked else []
+        if not asked:
+            return encoded
+        head, _, tail = self.prompt(MARK).rpartition(MARK)
+        triples = zip(encoded.encodings, prompts, texts, strict=True)
+        rows = [self._in_text(encoding, prompt, one, head, tail) for encoding, prompt, one in triples]
         for name in asked:
             column = [row[name] for row in rows]
             given = encoded[name]
@@ -87,9 +91,9 @@ class InstructTokenizerWrapper:
         """The length of the tokenizer."""
         return len(self.tokenizer)
 
-    def _in_text(self, encoding: Any, prompt: str, text: str) -> dict[str, list[Any]]:
-        """The offsets and special tokens of one prompt, expressed for the text inside the prompt."""
-        head, _, tail = self.prompt(MARK).rpartition(MARK)
+    @staticmethod
+    def _in_text(encoding: Any, prompt: str, text: str, head: str, tail: str) -> dict[str, list[Any]]:
+        """The offsets and special tokens of one prompt, expressed for the text between its head and its tail."""
         inside = prompt[len(head) : len(prompt) - len(tail)]
         # Templates strip spaces around the text.
         lead = text.find(inside)

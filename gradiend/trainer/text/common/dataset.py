@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gradiend.trainer.core.dataset import GradientTrainingDataset, compose_batches
+from gradiend.util._checks import require_whole
 from gradiend.util._display import Shown, Table
 
 TEXT_CACHE_KEY = ("input_text", "label")
@@ -61,7 +62,8 @@ class TextBatchedDatasetBase(Shown):
 
     Raises:
         KeyError: The data lacks a column.
-        ValueError: No rows, a group with fewer rows than a batch, or a max_size below one batch of each group.
+        ValueError: No rows, a batch_size below 1 or above the rows of a group, or a max_size below one batch of each
+            group.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class TextBatchedDatasetBase(Shown):
         shuffle_batches: bool | None = None, max_length: int = 256, balance_column: str | None = None,
         shuffle_within: bool | None = None,
     ) -> None:  # fmt: skip
+        require_whole("batch_size", batch_size, 1)
         if data.empty:
             raise ValueError("The training data has no rows.")
         self.data = data.reset_index(drop=True)

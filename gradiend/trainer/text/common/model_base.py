@@ -55,7 +55,7 @@ PROBE_TEXT = f"a {PLACEHOLDER} b"
 
 
 word_tokenizer = objective_of
-"""A second name: what a model is scored on."""
+"""A second name of `objective_of`."""
 
 
 class TextModelWithGradiend(ModelWithGradiend):
@@ -110,7 +110,7 @@ class TextModelWithGradiend(ModelWithGradiend):
     def _sharing(self, base_model: Any, gradiend: ParamMappedGradiendModel) -> Self:
         model = super()._sharing(base_model, gradiend)
         if base_model is not self.base_model:
-            # The name that the user gave is that of this kind of model; the same model without its head is another.
+            # The name that the user gave belongs to this kind of model, and not to the model without its head.
             named = gradiend.kwargs.get(OBJECTIVE) if type(base_model) is type(self.base_model) else None
             model.objective = objective_of(base_model, self.tokenizer, named)
         return model

@@ -76,7 +76,7 @@ class Annotation:
         columns = self._columns(words)
         model = trainer.get_model() if trainer.has_model() else trainer.current.model
         if model is None:
-            # Of a new GRADIEND only the base model is looked at, so it needs no weights.
+            # Only the base model is measured, so a new GRADIEND needs no weights.
             model = unpruned(trainer, trainer.current.given, None, trainer.training_args)
         base = original_model(inside(model.base_model))
         own = {"rows": frame_part(rows), "class words": words, "columns": columns}
@@ -94,7 +94,7 @@ class Annotation:
         if self.output_json is not None:
             with kept_if_possible("The summary is"):
                 by_first(write_checked_json)(self.output_json, summary)
-        # The columns of the rows are those of the data, not as a file has them.
+        # The columns of the data keep their types; only the probabilities come from a file.
         frame = rows.assign(**{name: frame[name].to_numpy() for name in columns.values() if name in frame})
         frame.attrs[SUMMARY] = summary
         return frame
@@ -159,7 +159,7 @@ class Annotation:
                     text = write_in_place(word, row[UNIFIED_MASKED], row[UNIFIED_FACTUAL])
                     written += [(number[CLASS + name], text), (number[TARGET + word], text)]
             asked.append(dict.fromkeys(written))
-        # All rows are one data set: their order is kept.
+        # One class for all rows keeps their order.
         together = scored.assign(**{UNIFIED_FACTUAL_CLASS: ""})
         batch_size = self.batch_size or self.trainer.training_args.eval_batch_size
         found = np.full((len(rows), len(measured)), np.nan)

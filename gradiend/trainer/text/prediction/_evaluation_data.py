@@ -43,7 +43,7 @@ Directions = Sequence[tuple[str, str]]
 
 def encoder_rows(
     data: TextData, split: str | Sequence[str], args: TrainingArguments, max_size: int | None, neutral: Any,
-    ignored: Sequence[str], transitions: Any = None,
+    ignored: Sequence[str], transitions: Any,
 ) -> list[pd.DataFrame]:  # fmt: skip
     """The labelled rows of splits, then neutral rows, one frame for each kind of text.
 

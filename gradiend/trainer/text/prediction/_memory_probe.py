@@ -20,7 +20,7 @@ from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.objectives import OBJECTIVES, Objective
 from gradiend.trainer.core._class_means import batches_for_class_means
 from gradiend.trainer.core._layouts import Layout, ProbedPass
-from gradiend.trainer.core._memory import MemoryEstimate, Probe, class_batches, estimate_training
+from gradiend.trainer.core._memory import MemoryEstimate, Probe, estimate_training
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.pruning import class_examples
 from gradiend.trainer.core.training import total_steps
@@ -70,7 +70,7 @@ def estimate_from_config(
     with FakeTensorMode(), plain_modes():
         engine = GradientEngine(loader.from_config(config, dtype=dtype), mapping, _Numbers())
         probe = _probe_without_values(engine, args, n_tokens)
-    found = estimate_training(base_model, gradiend, args, probe, batches=class_batches(args.pre_prune_config))
+    found = estimate_training(base_model, gradiend, args, probe)
     return found.for_layout(Layout() if layout is None else layout)
 
 
@@ -106,14 +106,14 @@ def _probe_without_values(engine: GradientEngine, args: TrainingArguments, n_tok
 
 
 class _Numbers(Objective):
-    """Words that are numbers of tokens, where only sizes matter and there is no tokenizer."""
+    """An objective without a tokenizer, for traces in which only the sizes of words matter."""
 
     name = "numbers"
     pad_token_id = 0
     arguments: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self) -> None:
-        """Nothing is needed."""
+        """Make it without a tokenizer."""
 
     def _word(self, span: Any, word: str) -> TokenizedWord | None:
         del span, word

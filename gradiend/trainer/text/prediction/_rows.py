@@ -42,30 +42,29 @@ def labelled(rows: pd.DataFrame, pair: Sequence[str], others: Sequence[str] = ()
     """
     transitions = [transition_id(pair[0], pair[1]), transition_id(pair[1], pair[0])]
     transitions += [transition_id(name, name) for name in others if name not in pair]
-    rows = rows.assign(
-        label=rows[UNIFIED_FACTUAL_CLASS].map({**dict.fromkeys(others, 0.0), pair[0]: 1.0, pair[1]: -1.0}),
-        feature_class_id=rows[UNIFIED_TRANSITION].map({name: number for number, name in enumerate(transitions)}),
-        source_id=rows[UNIFIED_FACTUAL_CLASS],
-        target_id=rows[UNIFIED_ALTERNATIVE_CLASS],
-        type="training",
-    )
+    labels = rows[UNIFIED_FACTUAL_CLASS].map({**dict.fromkeys(others, 0.0), pair[0]: 1.0, pair[1]: -1.0})
+    ids = rows[UNIFIED_TRANSITION].map({name: number for number, name in enumerate(transitions)})
+    rows = _with_ids(rows, labels, ids)
     return rows[rows["feature_class_id"].notna()].reset_index(drop=True).astype({"feature_class_id": int})
 
 
 def labelled_transitions(rows: pd.DataFrame, pair: Sequence[str]) -> pd.DataFrame:
     """Unified rows of any transitions with the columns of `labelled`; feature_class_id numbers the transitions.
 
-    Only rows that compare the two classes of the pair have the labels +1 and −1; all others have the label 0, because
-    what is read there need not be of the factual class, or of the pair.
+    Only rows that compare the two classes of the pair have the labels +1 and −1. All others have the label 0: the
+    gradient that is read there need not be that of the factual class, or of the pair.
     """
     signs = {transition_id(pair[0], pair[1]): 1.0, transition_id(pair[1], pair[0]): -1.0}
+    labels = rows[UNIFIED_TRANSITION].map(signs).fillna(0.0)
+    return _with_ids(rows, labels, pd.factorize(rows[UNIFIED_TRANSITION])[0])
+
+
+def _with_ids(rows: pd.DataFrame, labels: pd.Series, ids: Any) -> pd.DataFrame:
+    """Unified rows with the columns label, feature_class_id, source_id, target_id and type."""
     return rows.assign(
-        label=rows[UNIFIED_TRANSITION].map(signs).fillna(0.0),
-        feature_class_id=pd.factorize(rows[UNIFIED_TRANSITION])[0],
-        source_id=rows[UNIFIED_FACTUAL_CLASS],
-        target_id=rows[UNIFIED_ALTERNATIVE_CLASS],
-        type="training",
-    )
+        label=labels, feature_class_id=ids, source_id=rows[UNIFIED_FACTUAL_CLASS],
+        target_id=rows[UNIFIED_ALTERNATIVE_CLASS], type="training",
+    )  # fmt: skip
 
 
 def with_own_word(rows: pd.DataFrame) -> pd.DataFrame:
@@ -114,13 +113,13 @@ def scorable_rows(
 
 
 def told_apart(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.DataFrame:
-    """The rows without different words of the same tokens; one warning counts the other rows and names the `purpose`.
+    """The rows without those whose two words differ but have the same tokens, so that their gradients would be equal.
 
-    The gradients of words with the same tokens would not differ. Rows with one word on both sides are kept.
+    One warning counts the rows that are left out, and names the `purpose`. Rows with one word on both sides are kept.
     """
     sides = [UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE]
     differ = (rows[sides[0]] != rows[sides[1]]).to_numpy()
-    # One row for each pair of words is tokenized first; then all rows of the pairs that had the same tokens there.
+    # One row of each pair of words is tokenized first, and then all rows of the pairs whose tokens were the same there.
     examples = rows[differ].drop_duplicates(sides)
     pairs = pd.MultiIndex.from_frame(examples.loc[_same_tokens(examples, objective), sides])
     dropped = differ & pd.MultiIndex.from_frame(rows[sides]).isin(pairs)

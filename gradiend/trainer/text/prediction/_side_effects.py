@@ -56,7 +56,7 @@ class SideEffectsRequest:
         self.ignored = [*words, *(trainer.config.decoder_eval_ignore_tokens or ())]
 
     def kept(self, model: Any, rewrite: Mapping[str, Any], directory: str | None, name: str) -> pd.DataFrame:
-        """The frame of `measure`, read from a file of the directory, named by the rewrite, if all is as it was then."""
+        """The frame of `measure`; with a directory, it is read from a file there if that was made from the same."""
         if directory is None:
             return self.measure(model, rewrite)
         cache = Cache(Path(directory) / f"{SIDE_EFFECTS}_{safe_name(name)}.json", plain(self._parts(model, rewrite)))

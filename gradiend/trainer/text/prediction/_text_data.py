@@ -47,7 +47,11 @@ CARD_WORDS = 12
 class TextData(Modality):
     """Texts with a masked word; frames are read when they are first needed, and kept.
 
-    `single` is the data with the one split of all seeds, whose rows this data divides anew; None if this is that data.
+    Args:
+        config: Names the data and its columns.
+        division: How rows are divided into splits. Default: as the configuration says.
+        single: The data whose rows this data divides anew, for one of several seeds. Default: this data is not that of
+            one seed.
     """
 
     def __init__(
@@ -62,14 +66,14 @@ class TextData(Modality):
         self.trained_head: str | None = None
         """Directory of the auxiliary head that the trainer has trained; None without a head."""
         self.reader: TextData = self
-        """Who reads the table or data set: itself, or one with the same source, so that it is read once."""
+        """The `TextData` that reads the table or data set: this one, or an earlier one of the same source."""
         self._single: TextData = self if single is None else single
         if single is not None:
             # The rows are read now, so that those of a seed are the same whatever becomes of the file.
             self._given = single._given
         self._of_seeds: dict[tuple[int, str], TextData] = {}
         self._neutral: tuple[Any, pd.DataFrame] | None = None
-        """What the configuration named when the neutral texts were read, and the texts."""
+        """(the neutral data that the configuration named when it was read, its texts)."""
 
     @property
     def seed(self) -> int:
@@ -227,7 +231,9 @@ class TextData(Modality):
 
     @property
     def neutral_data(self) -> pd.DataFrame | None:
-        """The neutral texts (column `text`); None if the configuration names none. What it names later is read too.
+        """The neutral texts (column `text`); None if the configuration names none.
+
+        If the configuration names other texts later, these are read.
 
         Raises:
             ValueError: The data has no column `text`, or each text has a word that is excluded.
@@ -313,6 +319,11 @@ class TextData(Modality):
             objective = kind_of(tokenizer)(tokenizer, max_length=MAX_LENGTH)
         if class_pair is None or tuple(class_pair) == tuple(self.target_classes):
             rows = self.labelled_rows(split, include_other_classes)
+        elif include_other_classes:
+            raise ValueError(
+                f"include_other_classes adds the classes beside the target classes ({listed(self.target_classes)}): "
+                "leave class_pair out."
+            )
         else:
             rows = _rows.labelled(unified.require_split(self._unified(class_pair), split), class_pair)
         rows = _rows.scorable_rows(rows, objective, "training", labelled=True)
@@ -416,11 +427,11 @@ class TextData(Modality):
         return self.config.decoder_eval_targets == LABEL
 
     def sampled(self, rows: pd.DataFrame, most: int | None) -> pd.DataFrame:
-        """At most so many rows, which the seed chooses, in their order."""
+        """At most `most` rows, which the seed of the data chooses, in the order of the frame."""
         return rows if most is None or len(rows) <= most else rows.sample(most, random_state=self.seed).sort_index()
 
     def capped(self, rows: pd.DataFrame, column: str, max_size: int | None) -> pd.DataFrame:
-        """At most so many rows for each value of a column, which the seed chooses, in their order."""
+        """At most `max_size` rows for each value of a column; the seed of the data chooses them, the order stays."""
         if max_size is None or rows.empty:
             return rows
         shuffled = rows.sample(frac=1, random_state=self.seed)

@@ -184,7 +184,8 @@ class TextPredictionTrainer(Trainer):
 
         Raises:
             TypeError: A size that is no whole number, or neither a model nor a tokenizer.
-            ValueError: See `TextTrainingDataset`; classes whose words become the same tokens, or a size below 1.
+            ValueError: See `TextTrainingDataset`; classes whose words become the same tokens, a size below 1, or
+                include_other_classes with another class_pair than the target classes.
         """
         require_whole("batch_size", batch_size, 1, none_means=AS_IN_ARGUMENTS)
         require_whole("max_size", max_size, 1, none_means="for all examples")
@@ -222,8 +223,10 @@ class TextPredictionTrainer(Trainer):
     def get_decoder_mlm_training_data(self, split: str = "train", max_size: int | None = None) -> pd.DataFrame:
         """The distinct texts of a split (masked) and the words that stood there (label), for an auxiliary head.
 
-        `max_size` caps the rows, which are chosen at random. Raises ValueError for an unknown or empty split.
+        `max_size` caps the rows, which are chosen at random. Raises ValueError for an unknown or empty split, or a cap
+        below 1.
         """
+        require_whole("max_size", max_size, 1, none_means="for all rows")
         rows = self.modality.rows(split)[[UNIFIED_MASKED, UNIFIED_FACTUAL]].drop_duplicates()
         rows = self.modality.sampled(rows, max_size)
         return rows.rename(columns={UNIFIED_MASKED: "masked", UNIFIED_FACTUAL: "label"}).reset_index(drop=True)
@@ -390,6 +393,10 @@ class TextPredictionTrainer(Trainer):
             on X's texts}, probs_factual {X: mean probability of X on X's texts}, probs_interval (bootstrap intervals
             over texts; None: not estimable), and lms {"lms": the score, "likelihood": …, "n_tokens": …}.
         """
+        caps = {"max_size_training_like": max_size_training_like, "max_size_neutral": max_size_neutral}
+        for name, cap in caps.items():
+            require_whole(name, cap, 1, none_means="for all")
+        require_whole("eval_batch_size", eval_batch_size, 1, none_means=AS_IN_ARGUMENTS)
         use_cache = wants_cache(self, use_cache, "evaluate_base_model")
         rows, neutral = self._get_decoder_eval_dataframe(
             tokenizer, max_size_training_like, max_size_neutral, cached_training_like_df=training_like_df,
