@@ -156,7 +156,10 @@ class Allowance:
     def loss(self, entry: Mapping[str, Any]) -> float:
         """What an entry has lost, as a share of what it may lose; at most 1 for an allowed entry."""
         kept = self.kept(entry)
-        return 0.0 if kept is None else (1 - kept) / max(1 - self.limit, 1e-9)
+        if kept is None:
+            return 0.0
+        # A model that gives no numbers has lost everything.
+        return math.inf if math.isnan(kept) else (1 - kept) / max(1 - self.limit, 1e-9)
 
 
 @dataclass
@@ -178,7 +181,7 @@ class StepSearch:
 
     def run(self, first: float | None) -> None:
         """Measure steps, beginning with `first`, until the best allowed one is known."""
-        step: float | None = FIRST if first is None or not math.isfinite(first) else first
+        step: float | None = first if first is not None and 0 < first < math.inf else FIRST
         while self._measured(step):
             step = self._towards_the_limit()
         while self._measured(self._towards_the_peak()):

@@ -260,6 +260,8 @@ class TextMeasurement(BaseModelMeasurement):
         The mean loss is quadratic near the model: with the derivative J·v of the logits along the direction v, and p
         the model's predictions, loss(lr) ≈ loss − lr · mean(J·v[token] − E_p J·v) + ½ lr² · mean Var_p(J·v).
         """
+        if not 0 < ratio < 1:
+            return None
         words = [word for _, word in self.score.blocks[0]][:FEW_TEXTS]
         derivatives = GradientEngine(self.scorer.model, mapping, self.score.objective).token_derivatives(
             words, direction, self.score.batch_size
