@@ -71,7 +71,7 @@ def split_generalization(rows: pd.DataFrame) -> dict[str, Any] | None:
         standardised_difference, the shift over the pooled standard deviation, None where nothing varies), and
         agreement {mean, worst} over the comparisons, None without any.
     """
-    own = rows[(rows["label"] != 0) & (rows[DATA_SPLIT] != NO_SPLIT)]
+    own = rows[(rows["label"] != 0) & (rows[DATA_SPLIT].fillna(NO_SPLIT) != NO_SPLIT)]
     splits = list(dict.fromkeys(own[DATA_SPLIT]))
     if len(splits) < 2:
         return None

@@ -28,6 +28,7 @@ from gradiend.util._bootstrap import (
     weight_chunks,
 )
 from gradiend.util._cache import FINGERPRINT
+from gradiend.util._checks import require_whole
 from gradiend.util.metrics import accuracy_score
 from gradiend.util.paths import invalidate_encoder_metrics_cache
 
@@ -97,9 +98,12 @@ def get_encoder_metrics_from_dataframe(
         is input_text with the factual word in its place. Without input_text each row is a text of its own.
 
     Raises:
+        TypeError: n_resamples is no whole number.
         ValueError: The frame is empty, lacks a column, holds a value that is not finite, has only neutral
-            rows, fewer than two other rows, or only one label among them; or the boundaries are out of order.
+            rows, fewer than two other rows, or only one label among them; the boundaries are out of order; or
+            n_resamples is below 0.
     """
+    require_whole("n_resamples", n_resamples, 0)
     _check(df, neg_boundary, pos_boundary)
     boundaries = {"neg_boundary": neg_boundary, "pos_boundary": pos_boundary, "neutral_boundary": neutral_boundary}
     encoded = df["encoded"].to_numpy(np.float64)
