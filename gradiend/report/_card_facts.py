@@ -46,7 +46,7 @@ def encoder_facts(result: Mapping[str, Any], classes: Sequence[str]) -> dict[str
 def _goal_facts(key: str, summary: Mapping[str, Any], classes: Sequence[str], *, on_others: bool) -> dict[str, Any]:
     """What came of one goal of `evaluate_decoder`, from its entry in the results."""
     goal = goal_of(summary, key, classes, on_others)
-    outcome = {item.name: getattr(outcome_of(summary, key, goal), item.name) for item in dataclasses.fields(Moved)}
+    outcome = vars(outcome_of(summary, key, goal))
     named = {"part": summary.get("part", "decoder"), "class": goal.target_class, "strengthen": goal.strengthen}
     return plain({**{name: value for name, value in outcome.items() if name not in _DRAWN}, **named})
 
