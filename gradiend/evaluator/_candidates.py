@@ -30,25 +30,25 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._progress import Progress
 
 BALANCE_FACTORS = (0.0, -0.3, 0.3)
-"""The feature factors that are tried for the goal of balance with given steps."""
+"""The feature factors that are tried for the goal of balance if the user gives the steps."""
 MOST = 10
-"""Measurements of one search."""
+"""The most measurements of one search."""
 FIRST = 0.01
-"""The first step where nothing is known of the model."""
+"""The first step if there is no guess."""
 AIM = 0.93
 """Share of the allowed loss that the search aims at, so that the chosen step is allowed on other texts as well."""
 CLOSE = 0.9
 """Share of the allowed loss that the largest allowed step must use for the search to end."""
 WIDEST = 8.0
-"""Largest ratio of a step to the one before, while no step is known to be too large."""
+"""The largest ratio of a step to the step before it, while no step is known to be too large."""
 NARROWEST = 1.04
-"""Ratio of a step that is too large to one that is allowed, below which the search ends."""
+"""The search for the limit ends when the ratio of a step that is too large to an allowed step is at most this."""
 SAME = 1.05
-"""Ratio of two steps below which measuring both says nothing new."""
+"""Two steps with a smaller ratio than this are not both measured."""
 WITHIN = 2.0
-"""The best of the allowed steps is looked for down to this fraction of the largest, unless it lies lower."""
+"""If the largest allowed step is the best, a further step is tried between it and the largest step divided by this."""
 LEAST_GAIN = 0.005
-"""Relative gain below which a peak is not refined further."""
+"""A peak is not refined further if its value is higher than those beside it by less than this share."""
 
 
 @dataclass(frozen=True)

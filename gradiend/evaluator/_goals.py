@@ -40,7 +40,7 @@ def wants_cache(trainer: Any, use_cache: CachePolicy | None, call: str, explicit
 
 
 def require_trained(trainer: Any, model: Any) -> None:
-    """Raise ValueError for a GRADIEND whose weights are still random: such a GRADIEND measures noise."""
+    """Raise ValueError for a GRADIEND whose weights are still random: its encodings and rewrites are noise."""
     if isinstance(model, ModelWithGradiend) and model.gradiend.is_untrained:
         raise ValueError(
             "This GRADIEND is not trained: its weights are the random ones that it started with. "
@@ -157,7 +157,7 @@ class Goal:
         return result
 
     def no_gain(self, entry: Mapping[str, Any], base: Mapping[str, Any]) -> str | None:
-        """That a rewrite is worth no more than the base model; None where it is worth more, or nobody knows."""
+        """A clause that says so if a rewrite is worth no more than the base model; None otherwise, or if unknown."""
         worth, before = self.worth(entry, base), self.worth(base, base)
         if worth is None or before is None or worth > before:
             return None
