@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gradiend.report._words import is_number, number, step
-from gradiend.visualizer._style import shortened
+from gradiend.visualizer._style import without_middle
 
 WIDTH, HEIGHT = 330.0, 210.0
 _LEFT, _TOP, _BOTTOM = 46.0, 20.0, 36.0
@@ -152,7 +152,7 @@ def chart(
     xs += x_range or ()
     ys = [y for one in drawn for _, y in one.points] + [rule.value for rule in rules if not rule.vertical]
     ys += [end for one in drawn for pair in one.intervals if pair is not None for end in pair]
-    names = [shortened(one.name, _LABEL_CHARS) for one in drawn] if labels else [""] * len(drawn)
+    names = [without_middle(one.name, _LABEL_CHARS) for one in drawn] if labels else [""] * len(drawn)
     right = WIDTH - 8.0 - max(len(name) for name in names) * _CHARACTER
     bottom = HEIGHT - _BOTTOM
     x_axis = Axis(*_padded(min(xs), max(xs), log=log_x), _LEFT + 6.0, right - 8.0, log_x)

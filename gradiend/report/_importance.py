@@ -18,7 +18,7 @@ from gradiend.model._entries import named_entries
 from gradiend.model._topk import BLOCK
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
-from gradiend.visualizer._style import shortened
+from gradiend.visualizer._style import without_middle
 
 PART = "decoder-weight"
 N_ENTRIES = 10
@@ -157,7 +157,8 @@ def importance_of(gradiend: ParamMappedGradiendModel, trainer: Any) -> Importanc
     several_stacks = len({name.rpartition(".")[0] for name in layers}) > 1
     rows = [
         Row(
-            shortened(name, 24) if several_stacks else name.rpartition(".")[2], [cells.get(kind) for kind in kinds],
+            without_middle(name, 24) if several_stacks else name.rpartition(".")[2],
+            [cells.get(kind) for kind in kinds],
             functools.reduce(operator.add, cells.values()),
         )
         for name, cells in layers.items()

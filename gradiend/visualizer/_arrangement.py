@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradiend.util._keywords import nearest, one_of
+from gradiend.util._keywords import nearest
 
 Matrix = NDArray[np.float64]
 
@@ -202,7 +202,6 @@ def _spread(cell: Mapping[str, Any] | None) -> float | list[float] | None:
 
 def cell_texts(payload: Payload, written: str, factor: float, display: str) -> list[list[str]]:
     """What is written into each cell: its number and, if "stacked", its spread below."""
-    one_of("dispersion_display", display, DISPLAYS)
     texts = [["–" if np.isnan(one) else _number(one * factor, written) for one in row] for row in payload.matrix]
     if display != "stacked":
         return texts
