@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradiend.comparison._encoded import Encoded
 from gradiend.comparison._pool import Flags, Settings
 from gradiend.comparison._result import ComparisonResult
-from gradiend.util._bootstrap import EQUAL, LEVEL, N_RESAMPLES, weight_chunks
+from gradiend.util._bootstrap import EQUAL, LEVEL, N_RESAMPLES, Floats, weight_chunks
 
-Floats = NDArray[np.float64]
 Cells = Callable[[Floats], Floats]
 """Means (L, features, columns) → cells (L, rows, columns)."""
 

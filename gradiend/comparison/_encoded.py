@@ -22,9 +22,8 @@ from gradiend.comparison._pool import SEED, Pool, Settings, rows_of
 from gradiend.comparison._projections import Directions, GradientReader, RandomDirections, project
 from gradiend.gradients import TokenizedWord
 from gradiend.model._context import Side
+from gradiend.util._bootstrap import Floats
 from gradiend.util._processes import processes
-
-Floats = NDArray[np.float64]
 
 NULL_TEXTS = 64
 """How many training rows of each class the shuffled class means are made of."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +38,7 @@ class Feature:
         """The gradient that the models read; those of several seeds read the same one."""
         return Side(self.models[0].source)
 
-    @functools.cached_property
+    @property
     def label(self) -> str:
         """The pair in words."""
         return " ↔ ".join(self.classes)

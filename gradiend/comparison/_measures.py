@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 
 from gradiend.comparison._vectors import (
-    Floats,
     Places,
     Vector,
     centred_ranks,
@@ -27,6 +26,7 @@ from gradiend.comparison._vectors import (
     vector_of,
 )
 from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.util._bootstrap import Floats
 from gradiend.util._isolation import RANDOM_STATE, exclusive
 
 VALUES = ("intersection", "intersection_frac")

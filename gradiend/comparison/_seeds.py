@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradiend.comparison._vectors import Floats
 from gradiend.model.seed_group import SeedModelGroup
+from gradiend.util._bootstrap import Floats
 from gradiend.util._keywords import one_of
 
 AGGREGATES: dict[str, Callable[[Any], Any]] = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
@@ -103,7 +103,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Cells:
+class CellsOfSeeds:
     """How the scores of pairs of seeds become cells."""
 
     aggregate: str = "mean"

@@ -20,8 +20,8 @@ from gradiend.model._parameter_map import ParameterMap, bits
 from gradiend.model._topk import flipped, ranking, topk_count
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.util._bootstrap import Floats
 
-Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 CHUNK = 1 << 20

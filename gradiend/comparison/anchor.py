@@ -13,13 +13,13 @@ from functools import cached_property
 
 import numpy as np
 
-from gradiend.comparison._cells import Floats, Measured, aggregated, common, measured
+from gradiend.comparison._cells import Measured, aggregated, common, measured
 from gradiend.comparison._encoded import Encoded, encode_pool
 from gradiend.comparison._features import Feature, Models, Trainers, features_of
 from gradiend.comparison._pool import N_NULLS, VIEWS, Pool, Settings, chosen, pool_of, view_of
 from gradiend.comparison._result import ComparisonResult
 from gradiend.comparison.cross_encoding import check_cache_options
-from gradiend.util._bootstrap import N_RESAMPLES
+from gradiend.util._bootstrap import N_RESAMPLES, Floats
 from gradiend.util._checks import require_flag
 from gradiend.util._keywords import known_keywords, one_of
 

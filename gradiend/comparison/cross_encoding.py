@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from gradiend.comparison._cells import Floats, measured, result_of
+from gradiend.comparison._cells import measured, result_of
 from gradiend.comparison._encoded import Encoded, encode_pool
 from gradiend.comparison._features import Feature, Models, Trainers, features_of, positive_classes
 from gradiend.comparison._pool import N_NULLS, VIEWS, Flags, Settings, chosen, pool_of, view_of
 from gradiend.comparison._result import ComparisonResult
 from gradiend.comparison._saved_inputs import load_saved_cross_encoding_inputs as load_saved_cross_encoding_inputs
-from gradiend.util._bootstrap import N_RESAMPLES
+from gradiend.util._bootstrap import N_RESAMPLES, Floats
 from gradiend.util._checks import require_flag
 from gradiend.util._keywords import known_keywords, one_of
 
