@@ -129,16 +129,20 @@ def measured(
 
 
 def result_of(
-    measure: str, encoded: Encoded, found: Measured, columns: Sequence[str], counted: Flags, settings: Settings
-) -> ComparisonResult:
-    """The payload of a matrix whose rows are the features, and whose columns are those of `counted` (rows, columns)."""
+    measure: str, encoded: Encoded, found: Measured, columns: Sequence[str], counted: Flags, settings: Settings,
+    **more: Any,
+) -> ComparisonResult:  # fmt: skip
+    """The payload of a matrix whose rows are the features, and whose columns are those of `counted` (rows, columns).
+
+    `more` has further keys of the payload.
+    """
     ids = [feature.id for feature in encoded.features]
     sizes = counted.sum(axis=0).tolist()
     payload = {
         "measure": measure, "model_ids": ids, "matrix": found.matrix.tolist(), "rows": ids, "columns": list(columns),
         "column_ids": list(columns), "n_matrix": [sizes for _ in ids],
     }  # fmt: skip
-    return ComparisonResult({**payload, **common(encoded, found, settings)})
+    return ComparisonResult({**payload, **common(encoded, found, settings), **more})
 
 
 def common(encoded: Encoded, found: Measured, settings: Settings) -> dict[str, Any]:

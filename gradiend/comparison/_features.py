@@ -1,4 +1,4 @@
-"""The features that are compared: who they are, and the models that share a base model."""
+"""The features that are compared, each with its trainer and its models; all models share one base model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Models = Mapping[str, Any]
 """Id → a model, a list of models of several seeds, or a `SeedModelGroup`."""
 
 OFFERS = ("get_model", "create_eval_data", "target_classes", "run_id")
-"""What a comparison asks of a trainer."""
+"""The attributes that a comparison needs of a trainer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,10 +124,10 @@ def _require_one_base_model(features: Sequence[Feature]) -> None:
 def positive_classes(
     features: Sequence[Feature], given: Mapping[str, str] | None, trainers: Trainers
 ) -> dict[str, str]:
-    """Id → the positive class of each pair; ValueError for a class that is not one of the pair, or if nothing says it.
+    """Id → the positive class of each pair; ValueError for a class that is not of the pair, or if none is known.
 
-    It is the given one, else that of a suite's definition of the pair, else `positive_class` of the training
-    arguments, else `x` of a pair with `non_x` or `non-x`.
+    The positive class is the given one, else that of a suite's definition of the pair, else `positive_class` of the
+    training arguments, else `x` of a pair with `non_x` or `non-x`.
     """
     wanted = dict(given or {})
     if hasattr(trainers, "get_pair_definition"):

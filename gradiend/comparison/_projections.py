@@ -1,8 +1,8 @@
 """Projections of words' gradients on many directions: each distinct word is differentiated once for all GRADIENDs.
 
-Forward mode makes one pass for each direction, over a batch of texts. A backward pass gives a word's whole gradient, on
-which any number of directions are dot products; words then go one by one. On a CPU a backward pass for a word costs
-about as much as four directions of it, so forward mode serves comparisons of few GRADIENDs.
+Forward mode makes one pass for each direction, over a batch of texts. A backward pass gives the whole gradient of one
+word, whose projections on any number of directions are dot products. On a CPU, a backward pass for a word costs about
+as much as forward mode along four directions, so forward mode serves comparisons of few GRADIENDs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BUFFER = 1 << 28
 MOST_WORDS = 32
 """The most words whose gradients are held at once."""
 WHOLE = 0.2
-"""The share of a parameter's entries from which on all are read: to pick them out costs more than to read the rest."""
+"""If the maps have this share of a parameter's entries or more, all its entries are read, which costs less."""
 
 
 @dataclass(frozen=True, eq=False)

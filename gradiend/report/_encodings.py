@@ -27,7 +27,7 @@ MOST_POINTS = 5_000
 TEXT_BYTES = 1_200_000
 """Bytes of all texts of points; longer texts are cut until they fit."""
 WIDTHS = (320, 200, 120, 60)
-"""Characters of a text that are tried, the longest first."""
+"""Characters that texts are cut to: the first of these lengths with which all texts fit into `TEXT_BYTES`."""
 N_EXTREMES = 5
 """Texts of each class that are encoded most and least as their class, and neutral texts that are farthest from 0."""
 MOST_MISCLASSIFIED = 40

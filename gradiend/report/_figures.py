@@ -14,6 +14,7 @@ from gradiend.report._words import is_number, number, step
 from gradiend.visualizer._style import without_middle
 
 WIDTH, HEIGHT = 330.0, 210.0
+MOST_MEANS = 240
 _LEFT, _TOP, _BOTTOM = 46.0, 20.0, 36.0
 _CHARACTER = 6.1
 """Width of a character of a label, a little more than fonts of 11 pixels need."""
@@ -227,9 +228,9 @@ def _apart(places: Sequence[float], top: float, bottom: float) -> list[float]:
     return [moved[i] for i in range(len(places))]
 
 
-def thinned_means(values: Mapping[float, float], most: int = 240) -> list[Point]:
-    """(step, value) of at most `most` points: means over equal numbers of neighbouring steps."""
+def thinned_means(values: Mapping[float, float]) -> list[Point]:
+    """(step, value) of at most `MOST_MEANS` points: means over equal numbers of neighbouring steps."""
     steps = list(values)
-    width = max(1, math.ceil(len(steps) / most))
+    width = max(1, math.ceil(len(steps) / MOST_MEANS))
     groups = [steps[i : i + width] for i in range(0, len(steps), width)]
     return [(group[-1], sum(values[one] for one in group) / len(group)) for group in groups]

@@ -297,6 +297,7 @@ def _short(name: str) -> str:
 
 
 def hover_texts(frame: pd.DataFrame, columns: Sequence[str], chars: int) -> list[str]:
+    """Return the text of each point as HTML: encoding, label, and the values of some columns, each cut to `chars`."""
     heads = "<b>encoding " + frame["encoded"].map("{:+.3f}".format) + "</b>, label " + _as_text(frame["label"])
     parts = [list(heads)]
     for column in columns:

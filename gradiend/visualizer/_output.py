@@ -93,7 +93,7 @@ def checked_plot_options(plot: Callable[..., Any], given: Mapping[str, Any]) -> 
 
 
 _TRAINER_HAS = ("experiment_dir", "target_classes")
-"""What a plot takes from a trainer: a directory, or classes, which a trainer may have to read its data for."""
+"""A trainer has one of these at least; the first is asked first, because a trainer may read its data for the second."""
 
 
 def _check(name: str, value: Any, annotation: str) -> None:

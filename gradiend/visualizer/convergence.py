@@ -188,7 +188,7 @@ def training_curves(
 
 
 def _band(stats: Mapping[str, Any], of: str, name: str, spread: str | None) -> dict[float, tuple[float, float]] | None:
-    """Return step → (low, high) of a label or class."""
+    """Return step → (low, high), the ends of a spread around the means of a label or class; None without a spread."""
     if spread is None:
         return None
 

@@ -323,7 +323,7 @@ def outliers(values: NDArray[np.float64], rule: str | None, k: float) -> list[in
     else:
         distance = np.abs(values - values.mean()) - k * values.std()
     order = np.argsort(-distance, kind="stable")
-    # a distance of rounding is none
+    # A distance within the rounding error does not count.
     return [int(index) for index in order if distance[index] > 1e-9]
 
 
