@@ -31,7 +31,7 @@ class Measured:
     interval: list[list[list[float] | None]]
     """[low, high] of each cell, or None where the cell does not vary."""
     null_level: list[list[float | None]] | None
-    """What 95 % of the null GRADIENDs stay below, as absolute values."""
+    """The absolute value below which 95 % of the null GRADIENDs stay, for each cell."""
     signs: Floats
     """(M,): the orientation of each model."""
     by_seed: Floats | None
@@ -90,7 +90,7 @@ def over_seeds(encoded: Encoded, found: Floats) -> Floats:
 
 
 def by_seed(encoded: Encoded, found: Floats) -> Floats:
-    """Numbers of models (1, M, columns) → those of each feature's n-th model, (seeds, features, columns), or NaN."""
+    """Numbers of models (1, M, columns) → numbers (seeds, features, columns) of each feature's n-th model, or NaN."""
     numbers = np.concatenate([np.arange(len(feature.models)) for feature in encoded.features])
     result = np.full((numbers.max() + 1, len(encoded.features), found.shape[2]), np.nan)
     result[numbers, encoded.owner] = found[0]
@@ -146,7 +146,7 @@ def result_of(
 
 
 def common(encoded: Encoded, found: Measured, settings: Settings) -> dict[str, Any]:
-    """What every payload says of its encodings."""
+    """The keys about encodings that every payload has."""
     signs = [[int(sign) for sign in found.signs[encoded.owner == n]] for n in range(len(encoded.features))]
     payload: dict[str, Any] = {
         "split": settings.split, "max_size": settings.max_size, "interval": found.interval,

@@ -35,7 +35,7 @@ class Feature:
 
     @property
     def side(self) -> Side:
-        """The gradient that the models read; those of several seeds read the same one."""
+        """The gradient that the models read; the models of several seeds all read the same gradient."""
         return Side(self.models[0].source)
 
     @property
@@ -45,7 +45,7 @@ class Feature:
 
 
 def features_of(trainers: Trainers, models: Models | None = None) -> list[Feature]:
-    """The features of some trainers, whose models (or those of `models` in their place) must share one base model.
+    """The features of some trainers; their models, or the ones that `models` has instead, must share one base model.
 
     Raises:
         TypeError: Something that is no trainer.

@@ -58,7 +58,7 @@ class RandomDirections:
 
 @dataclass(frozen=True, eq=False)
 class Directions:
-    """What the gradients are projected on for one GRADIEND."""
+    """The directions on which gradients are projected for one GRADIEND."""
 
     mapping: ParameterMap
     """The entries of the directions."""
@@ -91,7 +91,7 @@ class GradientReader:
     def read(
         self, words: Sequence[TokenizedWord], use: Callable[[Sequence[int], Tensor], Tensor | None], label: str
     ) -> list[tuple[Sequence[int], Tensor | None]]:
-        """What a function makes of the gradients of some words at a time; the processes of a run divide the words.
+        """Apply a function to the gradients of words, a few words at a time; the processes of a run divide the words.
 
         `use` gets the numbers of B words and their gradients (B, union.size), which the next words overwrite. Returns
         the numbers of the words and the result of every call. UndefinedGradientError: one is infinite or undefined.
@@ -152,7 +152,7 @@ def _by_gradients(model: Any, words: Sequence[TokenizedWord], wanted: Sequence[D
     found = [torch.empty(one.count, len(words), dtype=torch.float64) for one in wanted]
 
     def use(_: Sequence[int], gradients: Tensor) -> Tensor:
-        """The projections of a batch's gradients, (all directions, words), those of each GRADIEND in turn."""
+        """The projections of a batch's gradients, (directions of all GRADIENDs in turn, words)."""
         rows = []
         own, read = gradients, None
         for one, some in zip(wanted, signs, strict=True):

@@ -21,15 +21,15 @@ PAIRINGS = ("matched", "all_pairs")
 
 @dataclass(frozen=True)
 class Compared:
-    """What is compared: names, and the models of each."""
+    """The names that are compared, and the models of each name."""
 
     names: list[str]
     models: dict[str, Any]
     """Every model by its own name: `name`, or `name (seed 3)`."""
     members: list[list[int]]
-    """Of each name, the positions of its models."""
+    """For each name, the positions of its models."""
     seeds: list[list[int | None]]
-    """The seed of each of these models, None where it is not known."""
+    """For each name, the seeds of its models; None where a seed is not known."""
     selection: str | None = None
     """Which seeds were selected; None if there are no groups of seeds."""
 

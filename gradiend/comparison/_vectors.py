@@ -116,7 +116,7 @@ def most_important(network: ParamMappedGradiendModel, part: str, topk: int | flo
 
 
 def located(mapping: ParameterMap, chosen: Tensor) -> list[tuple[str, Places, Places]]:
-    """Of rising input dimensions: (parameter, flat positions within it, these dimensions), for each parameter."""
+    """(parameter, flat positions within it, input dimensions) for each parameter of some rising input dimensions."""
     result = []
     starts = [place.start for _, place in mapping.slices()]
     bounds = torch.searchsorted(chosen, torch.tensor([*starts, mapping.size]))

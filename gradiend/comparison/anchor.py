@@ -160,7 +160,7 @@ class _View:
 
     @cached_property
     def encoded(self) -> Encoded:
-        """What every GRADIEND says of every text of the pool: the long work."""
+        """The encodings of every text of the pool by every GRADIEND, which take long."""
         return encode_pool(self.features, self.pool, self.settings)
 
     def cells(self, found: Floats) -> Floats:

@@ -53,7 +53,7 @@ LEAST_GAIN = 0.005
 
 @dataclass(frozen=True)
 class Candidates:
-    """What is measured for goals."""
+    """The rewrites that are measured for some goals, and the rows that they are measured on."""
 
     goals: Sequence[Goal]
     factors: Sequence[float] | None
@@ -72,11 +72,11 @@ class Candidates:
         return [0.0] if searched else BALANCE_FACTORS
 
     def datasets_of(self, goal: Goal) -> list[str]:
-        """What a candidate for a goal is measured on."""
+        """The dataset classes that a candidate for a goal is measured on."""
         return list(dict.fromkeys([*self.everything, *goal.datasets]))
 
     def points(self, model: Any, rates: Sequence[float]) -> dict[tuple[float, float], list[str]]:
-        """What each point of a grid, (feature_factor, learning_rate), is measured on."""
+        """Point of a grid, (feature_factor, learning_rate) → the dataset classes that it is measured on."""
         needed: dict[float, dict[str, None]] = {}
         for goal in self.goals:
             for factor in self.factors_of(goal, searched=False, model=model):
@@ -84,7 +84,7 @@ class Candidates:
         return {(factor, rate): list(datasets) for factor, datasets in needed.items() for rate in rates}
 
     def measured(self, search: GridSearch, rates: Sequence[float], policy: SelectionPolicy) -> Mapping[Any, Any]:
-        """The grid of the points of these rates or, without any, of those that lead to the best rewrites."""
+        """Measure all points of the given rates, or without rates search for the best rewrites; return the grid."""
         points = self.points(search.model, rates)
         with Progress("rewrites", len(points) + 1 if rates else None, "model") as search.bar:
             needed = points.values() if rates else map(self.datasets_of, self.goals)
@@ -154,7 +154,7 @@ class Allowance:
     """The least share that a candidate must keep."""
 
     def loss(self, entry: Mapping[str, Any]) -> float:
-        """What an entry has lost, as a share of what it may lose; at most 1 for an allowed entry."""
+        """The loss of an entry as a share of the loss that is allowed; at most 1 for an allowed entry."""
         kept = self.kept(entry)
         if kept is None:
             return 0.0
@@ -265,7 +265,7 @@ def rounded(step: float) -> float:
 
 
 def _vertex(x: Sequence[float], y: Sequence[float]) -> float:
-    """Where the parabola through three points has its peak; the middle point is the highest."""
+    """The place of the peak of the parabola through three points, of which the middle one is the highest."""
     left, right = (x[1] - x[0]) * (y[1] - y[2]), (x[1] - x[2]) * (y[1] - y[0])
     if left == right:
         return x[1]

@@ -18,7 +18,7 @@ EVAL_GROUP, DATA_SPLIT = "eval_group", "data_split"
 NO_SPLIT = ""
 """The value of `data_split` for texts that are in no split, such as neutral texts."""
 SPREAD = ("min", "max", "q1", "q3", "std", "n")
-"""What `spread` says of each group."""
+"""The statistics of each group that `spread` gives."""
 _SMALL = 1e-12
 """Added to a denominator, so that two means of 0 agree."""
 

@@ -116,7 +116,7 @@ class Goal:
 
     @property
     def aim(self) -> str:
-        """What the choice looks for, in words."""
+        """The aim of the choice in words, such as "the highest P(she)"."""
         return f"the {'highest' if self.strengthen else 'lowest'} P({self.target_class})"
 
     def accepts(self, factor: float, given: Sequence[float] | None) -> bool:
@@ -164,12 +164,12 @@ class Goal:
         return f"the best step has the value {worth:.4g}, and the base model {before:.4g}"
 
     def why_none(self, grid: Mapping[Any, Mapping[str, Any]]) -> str | None:
-        """Why no measured rewrite was chosen, where it is not the language-modelling score; else None."""
+        """Why no measured rewrite was chosen; None if the reason is the language-modelling score."""
         del grid
         return None
 
     def report(self, entry: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-        """What the summary of the chosen entry says beyond step and scores: value, base_value and their intervals."""
+        """Further keys of the summary of the chosen entry, beside step and scores: value, base_value and intervals."""
         result: dict[str, Any] = {"value": self.value(entry), "base_value": self.value(base)}
         for name, source, key in (
             ("value_interval", entry, "probs_interval"), ("base_value_interval", base, "probs_interval"),
@@ -199,7 +199,7 @@ class BalanceGoal(Goal):
 
     @property
     def aim(self) -> str:
-        """What the choice looks for, in words."""
+        """The aim of the choice in words, such as "the highest P(she)"."""
         return "the smallest gap between the classes"
 
     def accepts(self, factor: float, given: Sequence[float] | None) -> bool:

@@ -81,13 +81,13 @@ class GridSearch:
     known: Mapping[Key, Mapping[str, Any]]
     """Entries of a grid that was measured before; these entries are preferred to entries on disk."""
     scored_by: LikelihoodPolicy | None = None
-    """The policy that says how many tokens are scored; None scores those of the documented score."""
+    """The policy that says how many tokens are scored; None: the tokens of the documented score."""
     balance_texts: Sequence[str] | None = None
     """The texts on which the balance of the classes is measured, if it is."""
     bar: Progress = field(default_factory=lambda: Progress("rewrites", unit="model", shown=False))
     """Shows how many models are measured, and what the last one was."""
     grid: dict[Key, dict[str, Any]] = field(default_factory=dict)
-    """What was measured: "base" or (feature_factor, learning_rate) → measurements."""
+    """Key of a model → the measurements of this model."""
     scored: dict[Key, BlockScores] = field(default_factory=dict)
     """Key of a measured rewrite → its scores of each text, which can correct the ratio of a later rewrite."""
 
@@ -113,7 +113,7 @@ class GridSearch:
 
     @property
     def context(self) -> BaseContext:
-        """What policies need of the base model."""
+        """The numbers of the base model that policies need."""
         return base_context(self.grid)
 
     def first_step(self, factor: float, ratio: float) -> float | None:

@@ -156,7 +156,7 @@ class Ratio:
     standard_error: float | None
     """None where it cannot be estimated: there is one text, or no text varies."""
     own_error: float | None = None
-    """What the standard error would be if the losses of the other model were known exactly."""
+    """The standard error that the ratio would have if the losses of the other model were known exactly."""
 
     @property
     def is_settled_by_another(self) -> bool:

@@ -311,7 +311,7 @@ def _totals(blocks: Sequence[TextScores]) -> list[TextScores]:
 
 
 def _described(scores: TextScores, base: TextScores | None = None, ratio: Ratio | None = None) -> dict[str, Any]:
-    """What an entry of the grid has under "lms"; `base` are the scores of the unchanged model on the same tokens."""
+    """The value of the key "lms" in a grid entry; `base` has the scores of the unchanged model on the same tokens."""
     result: dict[str, Any] = {"lms": scores.lms, "likelihood": scores.likelihood}
     if base is not None and ratio is not None:
         accuracy = scores.accuracy_ratio(base)

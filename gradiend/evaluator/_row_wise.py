@@ -32,7 +32,7 @@ COLUMNS = [UNIFIED_MASKED, UNIFIED_FACTUAL_CLASS, UNIFIED_FACTUAL, UNIFIED_ALTER
 
 
 class RowWiseProbabilities(WordProbabilities):
-    """P(class) on a row is P(the row's own word) for its class, and P(its alternative) for the class of that.
+    """P(class) on a row: P(the row's own word) for its class, and P(the alternative) for the alternative's class.
 
     The two classes of the unified rows are among `classes`; the words are written as they are in the rows.
     """

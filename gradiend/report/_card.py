@@ -37,7 +37,7 @@ logger = get_logger(__name__)
 Kind = Literal["checkpoint", "rewrite", "delta"]
 
 RELATION: dict[Kind, str] = {"checkpoint": "adapter", "rewrite": "finetune", "delta": "adapter"}
-"""What the hub calls the relation to the base model: with it and something small beside it, or instead of it."""
+"""The hub's names of the relation to the base model: used beside the base model, or instead of it."""
 TAGS: dict[Kind, list[str]] = {
     "checkpoint": ["gradiend", "interpretability", "model-editing"],
     "rewrite": ["gradiend", "model-editing", "transformers"],
@@ -47,7 +47,7 @@ AUTO_CLASSES = {"fill-mask": "AutoModelForMaskedLM", "text-generation": "AutoMod
 """The hub's name of a task → the class of transformers that loads its models."""
 UNKNOWN_LICENSE = "unknown"
 PLACES: dict[Kind, str] = dict.fromkeys(RELATION, "path/to/this/folder") | {"delta": "path/to/this/delta"}
-"""What stands for a place that is not known."""
+"""The words in place of a path that is not known."""
 GRADIENTS = {
     "factual": "the gradient for the word of the text",
     "alternative": "the gradient for the word of the other class in its place",
@@ -58,7 +58,7 @@ GRADIENTS = {
 
 @dataclass(frozen=True)
 class About:
-    """What is known of a place, from its files."""
+    """The facts about a place that its files have."""
 
     kind: Kind
     base: str
@@ -238,7 +238,7 @@ def _is_hub_name(name: str) -> bool:
 
 
 def title_of_record(about: About) -> str | None:
-    """What a rewrite does, such as "towards 3PL"; None for a checkpoint, and if it is not recorded."""
+    """The aim of a rewrite, such as "towards 3PL"; None for a checkpoint, and if the aim is not recorded."""
     choice = None if about.record is None else about.record.choice
     if choice is None:
         return None

@@ -1,4 +1,4 @@
-"""What a card says was measured: results → short JSON, which a checkpoint or a record of a rewrite keeps.
+"""The measurements that a card names: results → short JSON, which a checkpoint or a record of a rewrite keeps.
 
 Nothing in it depends on the machine, the time or a folder.
 """
@@ -44,7 +44,7 @@ def encoder_facts(result: Mapping[str, Any], classes: Sequence[str]) -> dict[str
 
 
 def _goal_facts(key: str, summary: Mapping[str, Any], classes: Sequence[str], *, on_others: bool) -> dict[str, Any]:
-    """What came of one goal of `evaluate_decoder`, from its entry in the results."""
+    """The outcome of one goal of `evaluate_decoder`, from its entry in the results."""
     goal = goal_of(summary, key, classes, on_others)
     outcome = vars(outcome_of(summary, key, goal))
     named = {"part": summary.get("part", "decoder"), "class": goal.target_class, "strengthen": goal.strengthen}
@@ -52,7 +52,7 @@ def _goal_facts(key: str, summary: Mapping[str, Any], classes: Sequence[str], *,
 
 
 def decoder_facts(results: Mapping[str, Any], classes: Sequence[str], *, on_others: bool) -> dict[str, Any]:
-    """What came of each goal of `evaluate_decoder` that is a class or the balance, from its entry in the results."""
+    """Goal of `evaluate_decoder` → its outcome, for each goal that is a class or the balance."""
     entries = goal_entries(results)
     known = {*classes, *(f"{name}_weaken" for name in classes), BALANCE}
     return {key: _goal_facts(key, one, classes, on_others=on_others) for key, one in entries.items() if key in known}

@@ -85,7 +85,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Encodings:
-    """What the page shows of the encoder."""
+    """The encoder's part of the page."""
 
     bands: Sequence[Band]
     ticks: Sequence[tuple[float, str]]
@@ -179,7 +179,7 @@ def _order(frame: pd.DataFrame, classes: Sequence[str]) -> list[str]:
 
 
 def _interval_of(encoder: Mapping[str, Any], name: str, own: pd.DataFrame) -> Any:
-    """The interval of a band's mean: that of the metrics, or for neutral texts one that is made in the same way."""
+    """The interval of a band's mean: of the metrics, or for neutral texts made here in the same way."""
     known = encoder.get("mean_by_feature_class_interval") or {}
     if name in known and not own["neutral"].iloc[0]:
         return known[name]

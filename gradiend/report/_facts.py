@@ -1,4 +1,4 @@
-"""What a run was made of: data, seeds, arguments, and how it is made again."""
+"""The data, seeds and arguments of a run, and how the run is made again."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Reproduction:
     experiment: str | None
     """The resolved arguments as JSON."""
     recorded: bool
-    """Whether a record of the run says this; otherwise versions are those of the process that wrote the page."""
+    """Whether this is from a record of the run; otherwise the versions are from the process that wrote the page."""
 
 
 def arguments_of(trainer: Any) -> list[Argument]:

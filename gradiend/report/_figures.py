@@ -132,7 +132,7 @@ class Chart:
     lines: Sequence[DrawnLine]
     rules: Sequence[tuple[float, Rule]]
     described: str
-    """What the chart shows, for those who do not see it."""
+    """A description of the chart, for readers who cannot see it."""
     width: float = field(default=WIDTH, init=False)
     height: float = field(default=HEIGHT, init=False)
 

@@ -54,7 +54,7 @@ class Cell:
 
     @property
     def density(self) -> float:
-        """The importance of an entry here, relative to that of the average entry."""
+        """The mean importance of an entry here, as a multiple of the mean importance of all entries."""
         return self.share / (self.entries / self.whole[1])
 
 
@@ -85,7 +85,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Importance:
-    """What the page shows of the trained weights."""
+    """The trained weights' part of the page."""
 
     kinds: Sequence[str]
     rows: Sequence[Row]
@@ -108,7 +108,7 @@ class Importance:
 
 
 def trained_gradiend(trainer: Any) -> ParamMappedGradiendModel | None:
-    """The trained GRADIEND of a trainer: that in memory, or that of its directory; None before a training.
+    """The trained GRADIEND of a trainer, from memory or from its directory; None before a training.
 
     The base model is not loaded.
     """

@@ -19,14 +19,14 @@ MOST_BALANCE_TEXTS = 40
 
 @dataclass(frozen=True)
 class Moved:
-    """What came of one goal."""
+    """The outcome of one goal."""
 
     key: str
     """The key of the goal in the results."""
     title: str
     """"towards feminine", "away from feminine" or "towards neither"."""
     measured: str
-    """What `before` and `after` are."""
+    """The meaning of `before` and `after`."""
     before: float | None
     before_interval: Any
     after: float | None
@@ -84,7 +84,7 @@ class Balance:
 
 
 def moves_of(decoder: Mapping[str, Any], classes: Sequence[str], *, on_others: bool) -> list[Moved]:
-    """What came of each goal of a decoder evaluation; `on_others`: classes are strengthened on texts of the others."""
+    """The outcome of each goal of a decoder evaluation; `on_others`: a class is strengthened on texts of the others."""
     return [_moved(decoder, name, goal_of(decoder[name], name, classes, on_others)) for name in goal_entries(decoder)]
 
 
@@ -109,7 +109,7 @@ def goal_of(summary: Mapping[str, Any], key: str, classes: Sequence[str], on_oth
 
 
 def _moved(decoder: Mapping[str, Any], key: str, goal: Goal) -> Moved:
-    """What came of a goal, with the charts and the table of its measured steps."""
+    """The outcome of a goal, with the charts and the table of its measured steps."""
     summary, found = decoder[key], outcome_of(decoder[key], key, goal)
     class_factors = {decoder[other]["feature_factor"] for other in goal_entries(decoder) if other != BALANCE}
     rows = _measured_steps(decoder["grid"], goal, _kept_score(summary), is_turned(key, goal), class_factors)
@@ -122,7 +122,7 @@ def _kept_score(summary: Mapping[str, Any]) -> str:
 
 
 def kept_share(ratio: Mapping[str, Any], lms: Any, base_lms: Any) -> float | None:
-    """The kept share of the score of neutral text: the measured ratio, or else that of two scores; None without any."""
+    """The kept share of the score of neutral text: the measured ratio, else the ratio of two scores, else None."""
     if ratio.get("value") is None and is_number(lms) and base_lms:
         return lms / base_lms
     return ratio.get("value")
@@ -134,7 +134,7 @@ def is_turned(key: str, goal: Goal) -> bool:
 
 
 def outcome_of(summary: Mapping[str, Any], key: str, goal: Goal) -> Moved:
-    """What came of a goal, from its entry in the results of a decoder evaluation alone."""
+    """The outcome of a goal, from its entry in the results of a decoder evaluation alone."""
     score = _kept_score(summary)
     kept = summary.get(score) or {}
     share = kept_share(kept, summary.get("lms"), summary.get("base_lms"))

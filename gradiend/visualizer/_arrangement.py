@@ -82,7 +82,7 @@ class Payload:
 
     @property
     def meaning(self) -> str:
-        """What the numbers are."""
+        """The meaning of the numbers, for the colour bar."""
         measure = str(self.content.get("measure", "value"))
         if measure == "topk_overlap":
             return "shared weights" if self.counts else "share of the smaller set"
@@ -167,7 +167,7 @@ class Payload:
         )
 
     def notes(self) -> str:
-        """What the numbers of several seeds are, in one line."""
+        """The meaning of the numbers of several seeds, in one line."""
         stats = [cell for row in self.content.get("cell_stats", []) for cell in row if cell]
         counts = sorted({cell["n"] for cell in stats})
         number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
@@ -201,7 +201,7 @@ def _spread(cell: Mapping[str, Any] | None) -> float | list[float] | None:
 
 
 def cell_texts(payload: Payload, written: str, factor: float, display: str) -> list[list[str]]:
-    """What is written into each cell: its number and, if "stacked", its spread below."""
+    """The text of each cell: its number and, if `display` is "stacked", its spread below."""
     texts = [["–" if np.isnan(one) else _number(one * factor, written) for one in row] for row in payload.matrix]
     if display != "stacked":
         return texts

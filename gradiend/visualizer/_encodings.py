@@ -35,7 +35,7 @@ def in_directory(run: Run | None, name: str) -> Path | None:
 
 
 def given_or_encoded(run: Run | None, given: Encodings | None, split: str | Sequence[str]) -> Encodings:
-    """The given encodings, or those that a run makes of some splits; ValueError if there is neither."""
+    """The given encodings, or else the encodings of some splits by a run; ValueError if there is neither."""
     if given is not None:
         return given
     if run is None:
@@ -90,7 +90,7 @@ class EncodingGroup:
         return self.source if self.target is None else f"{self.source}{ARROW}{self.target}"
 
     def of_split(self, split: str) -> EncodingGroup:
-        """The group with the values of a split, and those that are in no split."""
+        """The group with the values of a split and the values that are in no split."""
         own = np.isin(self.splits, [split, ""])
         return replace(self, values=self.values[own], splits=self.splits[own])
 

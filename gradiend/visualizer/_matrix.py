@@ -166,16 +166,16 @@ class HeatmapOptions(PlotOptions):
 
 @dataclass(frozen=True)
 class DrawnMatrix:
-    """What is drawn."""
+    """A matrix with its names, texts, colours and groups, as a heatmap draws it."""
 
     values: Matrix
     """NaN where nothing was measured."""
     rows: Sequence[str]
     columns: Sequence[str]
     texts: Sequence[Sequence[str]]
-    """What is written into each cell."""
+    """The text of each cell."""
     meaning: str
-    """What the colours stand for."""
+    """The text of the colour bar."""
     colors: ColorScale
     row_groups: Groups
     column_groups: Groups

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 SPREADS = {"minmax": "smallest to largest", "iqr": "quartiles", "ci95": "95 % interval of the mean"}
-"""What is drawn around the means of a class → what a reader calls it."""
+"""The spread that is shaded around the means of a class → its name in the legend."""
 
 _MARKERS_A_LINE = 25
 _SHADE = 0.18

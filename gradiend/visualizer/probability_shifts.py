@@ -183,7 +183,7 @@ def shift_curves(
     summaries by class (`<class>_weaken` where the class was made less likely). By default all classes of the grid are
     drawn, and the selected candidate of each that has one is marked; a missing class or summary raises ValueError.
     """
-    # Grids that a likelihood policy has scored have other numbers of tokens, of which only the ratios can be compared.
+    # A likelihood policy scores each rewrite on another number of tokens, so that only ratios can be compared.
     by_ratio = any("scored_until" in (entry.get("lms") or {}) for entry in grid.values())
     base = _point(grid["base"], 0.0, 0.0, by_ratio) if "base" in grid else None
     points = []
