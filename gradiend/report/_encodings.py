@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradiend.evaluator.encoder_metrics import text_numbers
 from gradiend.report._figures import nice_ticks
 from gradiend.report._words import Text, interval, signed, step
-from gradiend.util import PLACEHOLDER
 from gradiend.util._bootstrap import interval_of_mean, resampled_weights
 from gradiend.visualizer._encoder_scatter import thinned
 from gradiend.visualizer._encodings import checked_frame
@@ -150,7 +150,7 @@ def _farthest(rows: pd.DataFrame, most: int) -> pd.DataFrame:
 
 
 def _described(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with group, neutral, key (of a band), and columns of texts, which are empty where there are none."""
+    """The frame with group, neutral, key (of a band), text (its number), and columns of texts, "" without a text."""
     frame = frame.reset_index(drop=True)
     kind = frame["type"].astype(str)
     neutral = kind.str.startswith("neutral")
@@ -162,7 +162,7 @@ def _described(frame: pd.DataFrame) -> pd.DataFrame:
     group = texts["source_id"].where(texts["source_id"] != "", labels).where(~neutral, kind.replace(NEUTRAL_NAMES))
     # A class may have the name of a kind of neutral texts.
     key = neutral.map({True: "neutral: ", False: "class: "}) + group
-    return frame[["encoded", "label"]].assign(**texts, neutral=neutral, group=group, key=key)
+    return frame[["encoded", "label"]].assign(**texts, text=text_numbers(frame), neutral=neutral, group=group, key=key)
 
 
 def _order(frame: pd.DataFrame, classes: Sequence[str]) -> list[str]:
@@ -183,10 +183,7 @@ def _interval_of(encoder: Mapping[str, Any], name: str, own: pd.DataFrame) -> An
     known = encoder.get("mean_by_feature_class_interval") or {}
     if name in known and not own["neutral"].iloc[0]:
         return known[name]
-    texts: list[Any] = list(range(len(own)))
-    if (own["input_text"] != "").all():
-        texts = [text.replace(PLACEHOLDER, word) for text, word in zip(own["input_text"], own["factual"], strict=True)]
-    return interval_of_mean(own["encoded"].to_numpy(np.float64), resampled_weights(texts))
+    return interval_of_mean(own["encoded"].to_numpy(np.float64), resampled_weights(own["text"].to_numpy()))
 
 
 def _ridge(values: NDArray[np.float64], limit: float) -> str:
