@@ -19,7 +19,7 @@ from gradiend import __version__
 from gradiend.model import Delta, read_delta, read_rewrite_record
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import read_config, read_facts, read_training
-from gradiend.model._context import read_gradiend_context
+from gradiend.model._context import moving_factor, read_gradiend_context
 from gradiend.model._rewrite_files import RewriteRecord
 from gradiend.report._card_facts import moved_of
 from gradiend.report._render import Raw, write_text
@@ -74,6 +74,8 @@ class About:
     """Further (name, value) of the table at the beginning."""
     record: RewriteRecord | None = None
     training: Mapping[str, Any] | None = None
+    target: str | None = None
+    """The side whose gradient the decoder of a checkpoint gives; None if not recorded."""
 
     @property
     def targets(self) -> list[str]:
@@ -84,6 +86,11 @@ class About:
     def goals(self) -> dict[str, Mapping[str, Any]]:
         """Goal → what came of it."""
         return dict(self.facts.get("goals") or {})
+
+    def by_name(self, goal: Mapping[str, Any], name: str, *, strengthen: bool) -> bool:
+        """Whether the rewrite of a measured goal is the one that strengthens (or weakens) a class by its name."""
+        usual = moving_factor(self.classes, self.target, name, strengthen=strengthen)
+        return bool(goal["part"] == "decoder" and goal["factor"] == usual)
 
 
 def card_of(
@@ -192,7 +199,7 @@ def _of_checkpoint(folder: Path) -> About:
     rows.append(("Card by", f"gradiend {__version__}"))
     return About(
         "checkpoint", str(metadata.get("base_model") or ""), metadata.get("base_model_revision"), direction or {},
-        metadata.get("task"), read_facts(folder), rows, training=training,
+        metadata.get("task"), read_facts(folder), rows, training=training, target=target,
     )  # fmt: skip
 
 
@@ -361,8 +368,8 @@ def _rewriting(about: About) -> list[str]:
         for strengthen, keyword in ((True, "strengthen"), (False, "weaken")):
             one = chosen.get((name, strengthen))
             if one is None:
-                lines.append(_unmeasured(name, keyword, [c for c in about.targets if c != name], chosen))
-            elif one["part"] == "decoder" and abs(one["factor"]) == 1:
+                lines.append(_unmeasured(about, name, strengthen, chosen))
+            elif about.by_name(one, name, strengthen=strengthen):
                 lines.append(f"model.rewrite_base_model(learning_rate={one['step']!r}, {keyword}={name!r})")
             else:
                 lines.append(_by_factor(one, f"  # {keyword} {_comment(name)}"))
@@ -375,14 +382,13 @@ def _rewriting(about: About) -> list[str]:
     return [lines[0], "rewritten.save_pretrained('rewritten')  # a plain model of transformers", "", *lines[1:]]
 
 
-def _unmeasured(
-    name: str, keyword: str, others: Sequence[str], chosen: Mapping[tuple[str, bool], Mapping[str, Any]]
-) -> str:
+def _unmeasured(about: About, name: str, strengthen: bool, chosen: Mapping[tuple[str, bool], Mapping[str, Any]]) -> str:
     """A line for a goal that was not measured; what weakens one of two classes is what strengthens the other one."""
-    one = chosen.get((others[0], keyword == "weaken")) if len(others) == 1 else None
-    if one is None or one["part"] != "decoder" or abs(one["factor"]) != 1:
+    keyword, other = ("strengthen", "weaken") if strengthen else ("weaken", "strengthen")
+    others = [known for known in about.targets if known != name]
+    one = chosen.get((others[0], not strengthen)) if len(others) == 1 else None
+    if one is None or not about.by_name(one, name, strengthen=strengthen):
         return f"model.rewrite_base_model(learning_rate=0.1, {keyword}={name!r})  # not measured: 0.1 is a guess"
-    other = "strengthen" if keyword == "weaken" else "weaken"
     return (
         f"model.rewrite_base_model(learning_rate={one['step']!r}, {keyword}={name!r})"
         f"  # the same as {other}={others[0]!r}: P of {_comment(name)} was not measured"
