@@ -23,7 +23,7 @@ from gradiend import (
 from gradiend.cli._output import print_description
 from gradiend.evaluator import LMSThresholdPolicy
 from gradiend.experiment import describe
-from gradiend.model._checkpoint_files import read_facts, remove_files
+from gradiend.model._checkpoint_files import add_facts, read_facts, remove_files
 from gradiend.report._card import card_of
 from gradiend.report._words import number
 from gradiend.util._cards import is_unedited, remove_card, write_card
@@ -118,6 +118,19 @@ def test_numbers_are_those_that_were_measured(run):
     assert "A rewrite away from" in missing
     assert "A rewrite towards neither" not in missing
     assert "Side effects of the rewrite" in missing
+
+
+def test_a_factor_that_a_person_chose_stands_in_the_line(run, tmp_path):
+    folder = shutil.copytree(run[1].model_path, tmp_path / "model")
+    goals = read_facts(folder)["goals"]
+    line = f"rewritten = model.rewrite_base_model(learning_rate={goals[SG]['step']!r}, strengthen={SG!r})"
+    assert line in card_of(folder)
+    factor = -goals[SG]["factor"]
+    add_facts(folder, {"goals": {**goals, SG: {**goals[SG], "factor": factor}}})
+    text = card_of(folder)
+    assert line not in text
+    assert line.partition(" strengthen")[0] + f" feature_factor={factor!r})" in text
+    assert f"weaken={PL!r})  # not measured" in text
 
 
 def test_no_place_host_or_time_and_equal_runs_have_equal_cards(run, tmp_path):

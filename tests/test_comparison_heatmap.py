@@ -65,6 +65,16 @@ def ticks(ax) -> tuple[list[str], list[str]]:
 
 
 class TestArrangement:
+    def test_arrays_are_arranged_like_lists(self) -> None:
+        arrays = {**SQUARE, "model_ids": np.array(SQUARE["model_ids"]), "matrix": np.array(SQUARE["matrix"])}
+        data = heatmap(arrays, order=["d", "b", "a", "c"])[0]
+        assert data["model_ids"] == ["d", "b", "a", "c"]
+        assert data["matrix"] == heatmap(order=["d", "b", "a", "c"])[0]["matrix"]
+        frame = pd.DataFrame(SQUARE["matrix"])
+        assert heatmap({"matrix": frame.values, "rows": frame.index, "columns": frame.columns})[0]["rows"] == list(
+            "0123"
+        )
+
     def test_cells_names_and_numbers_move_together(self) -> None:
         def names(**options) -> str:
             data, _, ax = heatmap(**options)
@@ -190,6 +200,16 @@ class TestColours:
             payload = {"measure": "m", "model_ids": ["a", "b"], "matrix": [[number] * 2] * 2}
             heatmap(payload, output_path=tmp_path / "plot")
         assert (tmp_path / "plot.png").is_file()
+
+    def test_limits_beyond_all_numbers_can_be_drawn(self, tmp_path: Path) -> None:
+        payload = {"measure": "m", "model_ids": ["a", "b"], "matrix": [[0.5, 0.0], [0.0, 0.5]]}
+        for scale in ("linear", "log", "sqrt"):
+            assert self.norm(payload, scale=scale, vmin=5, output_path=tmp_path / "plot").vmin == 5
+            zeros = self.norm({**payload, "matrix": [[0.0] * 2] * 2}, scale=scale, output_path=tmp_path / "plot")
+            assert zeros.vmin < zeros.vmax
+
+    def test_a_row_without_a_number_has_none_beside_it(self) -> None:
+        assert texts(heatmap(SEEDS, row_metric={"a": None, "b": 0.5}, annot=False)[2]) == ["0.5", "corr"]
 
 
 class TestTexts:
@@ -327,6 +347,7 @@ class TestStatistics:
         (SQUARE, {"scale": "power", "scale_gamma": -1}, ValueError, "scale_gamma above 0"),
         (SQUARE, {"scale": "lin"}, ValueError, "Did you mean 'linear'"),
         (SQUARE, {"vmin": 1, "vmax": 0}, ValueError, "vmin must be below vmax"),
+        (SEEDS, {"vmax": 0}, ValueError, "vmax must be above 0"),
         (SQUARE, {"annot_fmt": "zz"}, ValueError, "annot_fmt='zz' is no format"),
         (SQUARE, {"cmap": "nope"}, ValueError, "not a colormap"),
         (SQUARE, {"dispersion_display": "stack"}, ValueError, "Did you mean 'stacked'"),

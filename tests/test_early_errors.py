@@ -177,11 +177,15 @@ def test_arguments_of_the_decoder_evaluation_are_looked_at_first(trained, asked,
         trained.evaluate_decoder(**asked)
 
 
-def test_misspelt_keywords_of_evaluations_are_refused(trained):
+def test_misspelt_keywords_of_evaluations_are_refused(trained, monkeypatch):
     frame = pd.DataFrame({"encoded": [1.0, -1.0], "label": [1, -1], "type": "training"})
     for asked in ({"splt": "test"}, {"splt": "test", "encoder_df": frame}):
         with pytest.raises(TypeError, match=r"evaluate_encoder got an unknown argument 'splt'. Did you mean 'split'\?"):
             trained.evaluator.evaluate_encoder(**asked)
+    monkeypatch.setattr(trained, "create_eval_data", lambda *args, **kwargs: pytest.fail("encoded"))
+    for number, error in (("10", TypeError), (-1, ValueError)):
+        with pytest.raises(error, match="n_resamples must be a whole number"):
+            trained.evaluator.evaluate_encoder(n_resamples=number)
     for call in (trained.evaluate_decoder, trained.evaluator.evaluate_decoder):
         with pytest.raises(TypeError, match=r"^evaluate_decoder got an unknown argument 'lr'. Did you mean 'lrs'\?"):
             call(lr=0.1)

@@ -85,6 +85,10 @@ class TestWords:
         assert [text.get_text() for text in ax.texts] == ["M", "F"]
         assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["train", "validation", "test"]
 
+    def test_frames_with_equal_row_numbers_may_be_put_together(self):
+        both = pd.concat([frame(), frame()])
+        pd.testing.assert_frame_equal(word_rows(both, "factual"), word_rows(both.reset_index(drop=True), "factual"))
+
     def test_every_row_is_a_point_in_the_colour_of_its_split(self):
         _, ax = words()
         places = word_places(word_rows(frame(), "factual"))

@@ -163,6 +163,13 @@ def test_what_cannot_be_searched_is_said_before_the_work(trained, wrong, message
         found(trained, **wrong)
 
 
+@pytest.mark.parametrize("policy", [LikelihoodPolicy(1.0, 0.01), LMSThresholdPolicy(0.0)])
+def test_a_policy_may_ask_for_all_of_the_score_or_for_none(trained, policy):
+    chosen = found(trained, selector=policy, target_class="SG")["SG"]
+    assert chosen["learning_rate"] > 0
+    assert chosen["lms"] >= (policy.ratio if isinstance(policy, LMSThresholdPolicy) else 0.99) * chosen["base_lms"]
+
+
 class Greedy:
     """A policy of a user's own, which reads the score of every candidate."""
 

@@ -315,6 +315,15 @@ def test_weakening_is_told_as_the_probability_of_the_class(run, page):
     assert row[3].split()[0] == number(1 - found["value"])
 
 
+def test_a_metric_of_ones_own_is_not_called_a_probability(run, tmp_path):
+    found = run.decoder[SG]
+    grid = {key: {**entry, "score": 0.5} for key, entry in run.decoder["grid"].items() if "balance" not in entry}
+    own = {name: found[name] for name in ("value", "base_value", "learning_rate", "feature_factor", "lms", "why")}
+    page = read(write_report(tmp_path / "x.html", run.trainer, decoder={"score": own, "grid": grid}))
+    assert cells(section(page, "verdict").all("table")[0])[1][:2] == ["towards score", "score"]
+    assert section(page, "steps").all("figcaption")[0].text == "score"
+
+
 def test_every_encoding_is_a_point_with_its_text(run, page):
     data, frame = points(page), run.encoder["encoder_df"]
     own = frame[frame["source_id"] == SG].sort_values("encoded")

@@ -33,6 +33,22 @@ def test_the_largest_allowed_step_is_found_whatever_the_first_guess(first, power
     assert len(search.points) <= MOST
 
 
+@pytest.mark.parametrize("first", [0.0, -1.0, math.inf, math.nan])
+def test_a_guess_that_is_no_step_is_as_none(first):
+    search, usual = line(lambda step: step), line(lambda step: step)
+    search.run(first)
+    usual.run(None)
+    assert search.points == usual.points
+
+
+def test_a_model_that_gives_no_numbers_has_lost_too_much():
+    search = line(lambda step: step)
+    measure = search.measure
+    search.measure = lambda step: {"kept": math.nan, "value": None} if step > 0.2 else measure(step)
+    search.run(10.0)
+    assert CLOSE**0.5 <= best(search) / 0.1 <= 1
+
+
 def test_a_good_guess_needs_few_measurements():
     search = line(lambda step: step / (step + 0.05))
     search.run(0.1 * math.sqrt(AIM))

@@ -243,6 +243,8 @@ def test_agreement_between_splits_follows_its_formula():
     assert found["agreement"] == pytest.approx({"mean": 0.3, "worst": 0.0}, abs=1e-9)
     assert found["correlation_by_split"]["train"] > 0.9 > found["correlation_by_split"]["test"]
     assert "split_generalization" not in get_encoder_metrics_from_dataframe(frame[frame["data_split"] != "test"])
+    more = pd.concat([frame, frame.drop(columns="data_split")], ignore_index=True)
+    assert get_encoder_metrics_from_dataframe(more)["split_generalization"] == found
 
 
 def test_metrics_with_statistics_come_back_from_their_file(trained):

@@ -607,6 +607,15 @@ class TestProbabilityShifts:
             "selected, she strengthened: factor +1, lr 0.02\n(value 0.500, LMS 0.390)",
         ]
 
+    def test_the_limit_is_that_of_the_choice(self) -> None:
+        dec = results(he={**summary(-1.0, 0.01), "least_share": 0.9})
+        figure = shift_figure(shift_curves(dec["grid"], dec))
+        (limit,) = [
+            one for one in figure.axes[0].lines if str(one.get_label()).startswith("90% of the base model's LMS")
+        ]
+        assert set(limit.get_ydata()) == {90.0}
+        assert figure.axes[0].get_ylim()[0] < 90
+
     def test_target_class_and_direction_choose_the_mark(self) -> None:
         dec = results(he=summary(-1.0, 0.01), she=summary(1.0, 0.1), he_weaken=summary(1.0, 0.001))
         only = shift_curves(dec["grid"], dec, target_classes=["she"])

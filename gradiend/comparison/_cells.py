@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradiend.comparison._encoded import Encoded
 from gradiend.comparison._pool import Flags, Settings
 from gradiend.comparison._result import ComparisonResult
-from gradiend.util._bootstrap import EQUAL, LEVEL, N_RESAMPLES, weight_chunks
+from gradiend.util._bootstrap import EQUAL, LEVEL, N_RESAMPLES, Floats, weight_chunks
 
-Floats = NDArray[np.float64]
 Cells = Callable[[Floats], Floats]
 """Means (L, features, columns) → cells (L, rows, columns)."""
 
@@ -33,7 +31,7 @@ class Measured:
     interval: list[list[list[float] | None]]
     """[low, high] of each cell, or None where the cell does not vary."""
     null_level: list[list[float | None]] | None
-    """What 95 % of the null GRADIENDs stay below, as absolute values."""
+    """The absolute value below which 95 % of the null GRADIENDs stay, for each cell."""
     signs: Floats
     """(M,): the orientation of each model."""
     by_seed: Floats | None
@@ -92,7 +90,7 @@ def over_seeds(encoded: Encoded, found: Floats) -> Floats:
 
 
 def by_seed(encoded: Encoded, found: Floats) -> Floats:
-    """Numbers of models (1, M, columns) → those of each feature's n-th model, (seeds, features, columns), or NaN."""
+    """Numbers of models (1, M, columns) → numbers (seeds, features, columns) of each feature's n-th model, or NaN."""
     numbers = np.concatenate([np.arange(len(feature.models)) for feature in encoded.features])
     result = np.full((numbers.max() + 1, len(encoded.features), found.shape[2]), np.nan)
     result[numbers, encoded.owner] = found[0]
@@ -131,20 +129,24 @@ def measured(
 
 
 def result_of(
-    measure: str, encoded: Encoded, found: Measured, columns: Sequence[str], counted: Flags, settings: Settings
-) -> ComparisonResult:
-    """The payload of a matrix whose rows are the features, and whose columns are those of `counted` (rows, columns)."""
+    measure: str, encoded: Encoded, found: Measured, columns: Sequence[str], counted: Flags, settings: Settings,
+    **more: Any,
+) -> ComparisonResult:  # fmt: skip
+    """The payload of a matrix whose rows are the features, and whose columns are those of `counted` (rows, columns).
+
+    `more` has further keys of the payload.
+    """
     ids = [feature.id for feature in encoded.features]
     sizes = counted.sum(axis=0).tolist()
     payload = {
         "measure": measure, "model_ids": ids, "matrix": found.matrix.tolist(), "rows": ids, "columns": list(columns),
         "column_ids": list(columns), "n_matrix": [sizes for _ in ids],
     }  # fmt: skip
-    return ComparisonResult({**payload, **common(encoded, found, settings)})
+    return ComparisonResult({**payload, **common(encoded, found, settings), **more})
 
 
 def common(encoded: Encoded, found: Measured, settings: Settings) -> dict[str, Any]:
-    """What every payload says of its encodings."""
+    """The keys about encodings that every payload has."""
     signs = [[int(sign) for sign in found.signs[encoded.owner == n]] for n in range(len(encoded.features))]
     payload: dict[str, Any] = {
         "split": settings.split, "max_size": settings.max_size, "interval": found.interval,

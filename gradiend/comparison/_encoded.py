@@ -1,6 +1,7 @@
-"""Encodings of a pool by all GRADIENDs, and by null GRADIENDs, which tell what no feature looks like.
+"""Encodings of a pool by all GRADIENDs, and by null GRADIENDs, which show encodings without the feature.
 
-A null GRADIEND reads the same entries in another direction, with a bias by which the classes of its pair lie around 0:
+A null GRADIEND reads the same entries in another direction. Its bias puts 0 in the middle between the means of its two
+classes. There are two kinds:
 - `shuffle`: the difference of the class means of training gradients (the closed form of docs/method.md) after half of
   the labels of each class were exchanged, times the factor by which the true difference has the encoder's norm;
 - `random`: a random direction of the encoder's norm.
@@ -22,9 +23,8 @@ from gradiend.comparison._pool import SEED, Pool, Settings, rows_of
 from gradiend.comparison._projections import Directions, GradientReader, RandomDirections, project
 from gradiend.gradients import TokenizedWord
 from gradiend.model._context import Side
+from gradiend.util._bootstrap import Floats
 from gradiend.util._processes import processes
-
-Floats = NDArray[np.float64]
 
 NULL_TEXTS = 64
 """How many training rows of each class the shuffled class means are made of."""

@@ -1,8 +1,7 @@
-"""The features that are compared: who they are, and the models that share a base model."""
+"""The features that are compared, each with its trainer and its models; all models share one base model."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ Models = Mapping[str, Any]
 """Id → a model, a list of models of several seeds, or a `SeedModelGroup`."""
 
 OFFERS = ("get_model", "create_eval_data", "target_classes", "run_id")
-"""What a comparison asks of a trainer."""
+"""The attributes that a comparison needs of a trainer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +35,17 @@ class Feature:
 
     @property
     def side(self) -> Side:
-        """The gradient that the models read; those of several seeds read the same one."""
+        """The gradient that the models read; the models of several seeds all read the same gradient."""
         return Side(self.models[0].source)
 
-    @functools.cached_property
+    @property
     def label(self) -> str:
         """The pair in words."""
         return " ↔ ".join(self.classes)
 
 
 def features_of(trainers: Trainers, models: Models | None = None) -> list[Feature]:
-    """The features of some trainers, whose models (or those of `models` in their place) must share one base model.
+    """The features of some trainers; their models, or the ones that `models` has instead, must share one base model.
 
     Raises:
         TypeError: Something that is no trainer.
@@ -125,10 +124,10 @@ def _require_one_base_model(features: Sequence[Feature]) -> None:
 def positive_classes(
     features: Sequence[Feature], given: Mapping[str, str] | None, trainers: Trainers
 ) -> dict[str, str]:
-    """Id → the positive class of each pair; ValueError for a class that is not one of the pair, or if nothing says it.
+    """Id → the positive class of each pair; ValueError for a class that is not of the pair, or if none is known.
 
-    It is the given one, else that of a suite's definition of the pair, else `positive_class` of the training
-    arguments, else `x` of a pair with `non_x` or `non-x`.
+    The positive class is the given one, else that of a suite's definition of the pair, else `positive_class` of the
+    training arguments, else `x` of a pair with `non_x` or `non-x`.
     """
     wanted = dict(given or {})
     if hasattr(trainers, "get_pair_definition"):

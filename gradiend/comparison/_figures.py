@@ -134,7 +134,7 @@ def plot_cross_encoding_heatmap(
 def _divided(
     name: str, compute: Callable[..., Any], options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options of a computation, and those of its figure, which are checked before the computation starts."""
+    """The options of a computation, and the options of its figure, which are checked before the computation."""
     of_matrix, of_figure = (list(inspect.signature(one).parameters)[1:] for one in (compute, plot_comparison_heatmap))
     resolved = resolve_keywords(name, options, [*of_matrix, *of_figure])
     computed = {key: value for key, value in resolved.items() if key in of_matrix}

@@ -1,7 +1,7 @@
-"""Six measures of similarity between the weights of each two models, and what chance or equal initial weights give.
+"""Six measures of similarity between the weights of each two models, and their levels by chance and initial weights.
 
-Trained weights are what is left of the initial weights w_0 and what the training has added: w_i = a_i·w_0/‖w_0‖ + r_i
-with r_i orthogonal to w_0. So cos(w_i, w_j) = cos(w_i, w_0)·cos(w_j, w_0) + r_i·r_j / (‖w_i‖‖w_j‖), and the first term
+Trained weights have a part along the initial weights w_0 and a part r_i orthogonal to w_0 that the training has added:
+w_i = a_i·w_0/‖w_0‖ + r_i. So cos(w_i, w_j) = cos(w_i, w_0)·cos(w_j, w_0) + r_i·r_j / (‖w_i‖‖w_j‖), and the first term
 has nothing to do with what the models have learned. The same holds for centred ranks.
 """
 
@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 
 from gradiend.comparison._vectors import (
-    Floats,
     Places,
     Vector,
     centred_ranks,
@@ -27,6 +26,7 @@ from gradiend.comparison._vectors import (
     vector_of,
 )
 from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.util._bootstrap import Floats
 from gradiend.util._isolation import RANDOM_STATE, exclusive
 
 VALUES = ("intersection", "intersection_frac")

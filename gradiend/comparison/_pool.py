@@ -1,4 +1,4 @@
-"""The pool: the rows of all compared features, each once, and who owns them."""
+"""The pool: the rows of all compared features, each row once, and the features that each row belongs to."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ NULLS = ("random", "shuffle")
 N_NULLS = 40
 """How many null GRADIENDs each GRADIEND is compared with."""
 LEAST_NULLS = 20
-"""Below this number, no quantile of 95 % can be told."""
+"""The least number of null GRADIENDs: fewer give no quantile of 95 %."""
 KEY = ["input_text", "factual", "alternative", "source_id", "target_id"]
 """The columns that make a row: the text, its two words and their classes."""
 
 VIEWS = {"factual": 1.0, "counterfactual": -1.0, "transition": 1.0}
-"""What a text counts for → the sign of its encoding in this view: its two classes have opposite signs."""
+"""View (what a text counts for) → the sign of its encoding there; the two classes of a text have opposite signs."""
 
 Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Which rows are encoded, and how the sureness of a cell is found out; the public functions say what they mean.
+    """Which rows are encoded, and how null levels and intervals are made; the public functions describe the fields.
 
     Raises:
         TypeError, ValueError: A value that is of another kind, unknown or too small.
@@ -130,7 +130,7 @@ def pool_of(features: Sequence[Feature], settings: Settings, *, include_other_cl
 
 
 def view_of(alignment: str, features: Sequence[Feature]) -> str:
-    """The view of an alignment: itself; or for `auto` the class whose word all GRADIENDs read, else factual."""
+    """The view of an alignment; for `auto`: counterfactual if all GRADIENDs read the alternative word, else factual."""
     if alignment != "auto":
         return alignment
     return "counterfactual" if all(feature.side is Side.ALTERNATIVE for feature in features) else "factual"

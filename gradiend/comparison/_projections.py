@@ -1,8 +1,8 @@
 """Projections of words' gradients on many directions: each distinct word is differentiated once for all GRADIENDs.
 
-Forward mode makes one pass for each direction, over a batch of texts. A backward pass gives a word's whole gradient, on
-which any number of directions are dot products; words then go one by one. On a CPU a backward pass for a word costs
-about as much as four directions of it, so forward mode serves comparisons of few GRADIENDs.
+Forward mode makes one pass for each direction, over a batch of texts. A backward pass gives the whole gradient of one
+word, whose projections on any number of directions are dot products. On a CPU, a backward pass for a word costs about
+as much as forward mode along four directions, so forward mode serves comparisons of few GRADIENDs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BUFFER = 1 << 28
 MOST_WORDS = 32
 """The most words whose gradients are held at once."""
 WHOLE = 0.2
-"""The share of a parameter's entries from which on all are read: to pick them out costs more than to read the rest."""
+"""If the maps have this share of a parameter's entries or more, all its entries are read, which costs less."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class RandomDirections:
 
 @dataclass(frozen=True, eq=False)
 class Directions:
-    """What the gradients are projected on for one GRADIEND."""
+    """The directions on which gradients are projected for one GRADIEND."""
 
     mapping: ParameterMap
     """The entries of the directions."""
@@ -91,7 +91,7 @@ class GradientReader:
     def read(
         self, words: Sequence[TokenizedWord], use: Callable[[Sequence[int], Tensor], Tensor | None], label: str
     ) -> list[tuple[Sequence[int], Tensor | None]]:
-        """What a function makes of the gradients of some words at a time; the processes of a run divide the words.
+        """Apply a function to the gradients of words, a few words at a time; the processes of a run divide the words.
 
         `use` gets the numbers of B words and their gradients (B, union.size), which the next words overwrite. Returns
         the numbers of the words and the result of every call. UndefinedGradientError: one is infinite or undefined.
@@ -152,7 +152,7 @@ def _by_gradients(model: Any, words: Sequence[TokenizedWord], wanted: Sequence[D
     found = [torch.empty(one.count, len(words), dtype=torch.float64) for one in wanted]
 
     def use(_: Sequence[int], gradients: Tensor) -> Tensor:
-        """The projections of a batch's gradients, (all directions, words), those of each GRADIEND in turn."""
+        """The projections of a batch's gradients, (directions of all GRADIENDs in turn, words)."""
         rows = []
         own, read = gradients, None
         for one, some in zip(wanted, signs, strict=True):

@@ -1,4 +1,4 @@
-"""What every comparison gives back: the documented dict of a matrix, which shows itself and becomes a frame."""
+"""The result of every comparison: the documented dict of a matrix, which shows itself and becomes a frame."""
 
 from __future__ import annotations
 

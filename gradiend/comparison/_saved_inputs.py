@@ -1,4 +1,4 @@
-"""GRADIENDs and rows that were saved by encoder evaluations, such as those of published sets, as what is compared."""
+"""Saved GRADIENDs, and the rows that encoder evaluations saved, as features to compare."""
 
 from __future__ import annotations
 

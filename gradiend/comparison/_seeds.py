@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradiend.comparison._vectors import Floats
 from gradiend.model.seed_group import SeedModelGroup
+from gradiend.util._bootstrap import Floats
 from gradiend.util._keywords import one_of
 
 AGGREGATES: dict[str, Callable[[Any], Any]] = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
@@ -21,15 +21,15 @@ PAIRINGS = ("matched", "all_pairs")
 
 @dataclass(frozen=True)
 class Compared:
-    """What is compared: names, and the models of each."""
+    """The names that are compared, and the models of each name."""
 
     names: list[str]
     models: dict[str, Any]
     """Every model by its own name: `name`, or `name (seed 3)`."""
     members: list[list[int]]
-    """Of each name, the positions of its models."""
+    """For each name, the positions of its models."""
     seeds: list[list[int | None]]
-    """The seed of each of these models, None where it is not known."""
+    """For each name, the seeds of its models; None where a seed is not known."""
     selection: str | None = None
     """Which seeds were selected; None if there are no groups of seeds."""
 
@@ -103,7 +103,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Cells:
+class CellsOfSeeds:
     """How the scores of pairs of seeds become cells."""
 
     aggregate: str = "mean"

@@ -20,8 +20,8 @@ from gradiend.model._parameter_map import ParameterMap, bits
 from gradiend.model._topk import flipped, ranking, topk_count
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.util._bootstrap import Floats
 
-Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 CHUNK = 1 << 20
@@ -58,7 +58,7 @@ def network_of(name: str, model: Any) -> ParamMappedGradiendModel:
 
 
 def sizes_of_parameters(networks: Mapping[str, ParamMappedGradiendModel]) -> dict[str, int]:
-    """Parameter → its number of entries, of all parameters that any model maps, in the order of the models.
+    """Parameter → its number of entries, for all parameters in the map of any model, in the order of the models.
 
     ValueError: a parameter has two shapes, or two models have no parameter in common.
     """
@@ -116,7 +116,7 @@ def most_important(network: ParamMappedGradiendModel, part: str, topk: int | flo
 
 
 def located(mapping: ParameterMap, chosen: Tensor) -> list[tuple[str, Places, Places]]:
-    """Of rising input dimensions: (parameter, flat positions within it, these dimensions), for each parameter."""
+    """(parameter, flat positions within it, input dimensions) for each parameter of some rising input dimensions."""
     result = []
     starts = [place.start for _, place in mapping.slices()]
     bounds = torch.searchsorted(chosen, torch.tensor([*starts, mapping.size]))
@@ -194,11 +194,11 @@ def _products(blocks: Sequence[Block], size: int) -> Floats:
 
 
 def centred_ranks(vector: Vector, parameters: Mapping[str, int], latents: int) -> tuple[Vector, float]:
-    """The ranks of a vector over some parameters, less those of its zeros, and the centred rank of a zero.
+    """The centred ranks of a vector over some parameters, each minus the centred rank z of a zero; and z itself.
 
-    The average ranks are those among all N entries of the parameters, missing entries being zeros. The centred rank of
-    an entry is its rank − (N + 1)/2; all zeros tie, so theirs is z = (negative − positive weights)/2, and only entries
-    with a weight need be sorted. What is returned has centred rank − z at these, and 0 at all others.
+    Ranks are average ranks among all N entries of the parameters, where an entry that the model does not have is a
+    zero. A centred rank is a rank − (N + 1)/2. All zeros tie, so that z = (negative − positive weights)/2. The result
+    is 0 at every zero, so that only the entries of the model are sorted.
     """
     names = [name for name in parameters if name in vector]
     values = np.concatenate([vector[name].values.ravel() for name in names]) if names else np.zeros(0, np.float32)

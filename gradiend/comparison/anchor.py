@@ -13,13 +13,13 @@ from functools import cached_property
 
 import numpy as np
 
-from gradiend.comparison._cells import Floats, Measured, aggregated, common, measured
+from gradiend.comparison._cells import Measured, aggregated, common, measured
 from gradiend.comparison._encoded import Encoded, encode_pool
-from gradiend.comparison._features import Feature, Models, Trainers, features_of
-from gradiend.comparison._pool import N_NULLS, VIEWS, Pool, Settings, chosen, pool_of, view_of
+from gradiend.comparison._features import Models, Trainers, features_of
+from gradiend.comparison._pool import N_NULLS, VIEWS, Settings, chosen, pool_of, view_of
 from gradiend.comparison._result import ComparisonResult
 from gradiend.comparison.cross_encoding import check_cache_options
-from gradiend.util._bootstrap import N_RESAMPLES
+from gradiend.util._bootstrap import N_RESAMPLES, Floats
 from gradiend.util._checks import require_flag
 from gradiend.util._keywords import known_keywords, one_of
 
@@ -64,10 +64,9 @@ def compute_anchor_aligned_encoding_matrix(
     )
     require_flag("include_other_classes", include_other_classes)
     settings = Settings(split, max_size, null, n_null, n_resamples)
-    _check(alignment, aggregate)
-    features = features_of(trainers, models)
-    pool = pool_of(features, settings, include_other_classes=include_other_classes)
-    return _View(features, pool, settings, feature_classes, alignment, aggregate, dense=False).result()
+    return _View(
+        trainers, models, settings, feature_classes, alignment, aggregate, include_other_classes=include_other_classes
+    ).result()
 
 
 @known_keywords("compute_dense_anchor_aligned_encoding_matrix")
@@ -85,10 +84,7 @@ def compute_dense_anchor_aligned_encoding_matrix(
             `compute_anchor_aligned_encoding_matrix`.
     """
     settings = Settings(split, max_size, null, n_null, n_resamples)
-    _check(alignment, aggregate)
-    features = features_of(trainers, models)
-    pool = pool_of(features, settings)
-    return _View(features, pool, settings, feature_classes, alignment, aggregate, dense=True).result()
+    return _View(trainers, models, settings, feature_classes, alignment, aggregate, dense=True).result()
 
 
 @known_keywords("compute_anchor_aligned_encoding_std_matrix")
@@ -112,13 +108,9 @@ def compute_anchor_aligned_encoding_std_matrix(
         TypeError, ValueError: As of `compute_anchor_aligned_encoding_matrix`; or no trainer has two seeds.
     """
     require_flag("dense", dense)
-    settings = Settings(split, max_size)
-    _check(alignment, "mean")
-    features = features_of(trainers, models)
-    if max(len(feature.models) for feature in features) < 2:
+    view = _View(trainers, models, Settings(split, max_size), feature_classes, alignment, "mean", dense=dense)
+    if max(len(feature.models) for feature in view.features) < 2:
         raise ValueError("A deviation over seeds needs at least two models of a trainer: models={id: [model, …]}.")
-    pool = pool_of(features, settings)
-    view = _View(features, pool, settings, feature_classes, alignment, "mean", dense=dense)
     seeds = view.measured(0).by_seed
     assert seeds is not None
     matrix, counts = (aggregated(seeds[None], how)[0] for how in ("std", "count"))
@@ -126,20 +118,18 @@ def compute_anchor_aligned_encoding_std_matrix(
     return ComparisonResult({**payload, "matrix": matrix.tolist(), "n_matrix": counts.astype(int).tolist()})
 
 
-def _check(alignment: str, aggregate: str) -> None:
-    one_of("alignment", alignment, [*VIEWS, "auto"])
-    one_of("aggregate", aggregate, AGGREGATES)
-
-
 class _View:
-    """The rows and columns of a matrix, and how mean encodings become its cells."""
+    """The rows and columns of a matrix, and how mean encodings become its cells; errors of arguments come here."""
 
     def __init__(
-        self, features: Sequence[Feature], pool: Pool, settings: Settings, classes: Sequence[str] | None,
-        alignment: str, aggregate: str, *, dense: bool,
+        self, trainers: Trainers, models: Models | None, settings: Settings, classes: Sequence[str] | None,
+        alignment: str, aggregate: str, *, dense: bool = False, include_other_classes: bool = False,
     ) -> None:  # fmt: skip
-        self.features, self.pool, self.settings, self.dense = features, pool, settings, dense
-        self.aggregate = aggregate
+        one_of("alignment", alignment, [*VIEWS, "auto"])
+        one_of("aggregate", aggregate, AGGREGATES)
+        self.settings, self.dense, self.aggregate = settings, dense, aggregate
+        self.features = features = features_of(trainers, models)
+        self.pool = pool = pool_of(features, settings, include_other_classes=include_other_classes)
         self.alignment = alignment = view_of(alignment, features)
         anchors = list(dict.fromkeys(name for feature in features for name in feature.classes))
         self.rows = anchors if classes is None else chosen("feature_classes", classes, features, anchors)
@@ -160,7 +150,7 @@ class _View:
 
     @cached_property
     def encoded(self) -> Encoded:
-        """What every GRADIEND says of every text of the pool: the long work."""
+        """The encodings of every text of the pool by every GRADIEND, which take long."""
         return encode_pool(self.features, self.pool, self.settings)
 
     def cells(self, found: Floats) -> Floats:

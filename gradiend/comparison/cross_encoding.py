@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from gradiend.comparison._cells import Floats, measured, result_of
+from gradiend.comparison._cells import measured, result_of
 from gradiend.comparison._encoded import Encoded, encode_pool
 from gradiend.comparison._features import Feature, Models, Trainers, features_of, positive_classes
 from gradiend.comparison._pool import N_NULLS, VIEWS, Flags, Settings, chosen, pool_of, view_of
 from gradiend.comparison._result import ComparisonResult
 from gradiend.comparison._saved_inputs import load_saved_cross_encoding_inputs as load_saved_cross_encoding_inputs
-from gradiend.util._bootstrap import N_RESAMPLES
+from gradiend.util._bootstrap import N_RESAMPLES, Floats
 from gradiend.util._checks import require_flag
 from gradiend.util._keywords import known_keywords, one_of
 
@@ -66,8 +66,7 @@ def compute_gradiend_feature_cross_encoding_matrix(
     view = view_of(alignment, features)
     encoded, names, columns = _columns(features, settings, view, "feature_classes", feature_classes)
     found = measured(encoded, columns, lambda cells: VIEWS[view] * cells, n_resamples=n_resamples)
-    payload = result_of("gradiend_feature_cross_encoding", encoded, found, names, columns, settings)
-    return ComparisonResult({**payload, "alignment": view})
+    return result_of("gradiend_feature_cross_encoding", encoded, found, names, columns, settings, alignment=view)
 
 
 @known_keywords("compute_gradiend_transition_cross_encoding_matrix")
@@ -100,8 +99,10 @@ def compute_gradiend_transition_cross_encoding_matrix(
     features = features_of(trainers, models)
     encoded, names, columns = _columns(features, settings, "transition", "transitions", transitions)
     found = measured(encoded, columns, n_resamples=n_resamples)
-    payload = result_of("gradiend_transition_cross_encoding", encoded, found, names, columns, settings)
-    return ComparisonResult({**payload, "transitions_found": list(dict.fromkeys(encoded.pool.seen("transition")))})
+    return result_of(
+        "gradiend_transition_cross_encoding", encoded, found, names, columns, settings,
+        transitions_found=list(dict.fromkeys(encoded.pool.seen("transition"))),
+    )  # fmt: skip
 
 
 @known_keywords("compute_trainer_pair_encoding_matrix")
@@ -166,9 +167,10 @@ def compute_trainer_pair_encoding_matrix(
     if normalize and bad:
         raise ValueError(f"normalize=True divides by the diagonal, which is 0 or unknown for {', '.join(bad)}.")
     columns = {"positive_mean": pairs[0], "negative_mean": pairs[1]}.get(metric, pairs[0] | pairs[1])
-    payload = result_of("trainer_pair_encoding", encoded, found, ids, columns, settings)
-    more = {"value": metric, "normalize": normalize, "positive_class": positive}
-    return ComparisonResult({**payload, **more})
+    return result_of(
+        "trainer_pair_encoding", encoded, found, ids, columns, settings,
+        value=metric, normalize=normalize, positive_class=positive,
+    )  # fmt: skip
 
 
 compute_cross_encoding_matrix = compute_trainer_pair_encoding_matrix

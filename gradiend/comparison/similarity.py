@@ -21,7 +21,7 @@ from gradiend.comparison._measures import (
     top_set,
 )
 from gradiend.comparison._result import ComparisonResult
-from gradiend.comparison._seeds import Cells, Compared
+from gradiend.comparison._seeds import CellsOfSeeds, Compared
 from gradiend.comparison._vectors import Vector, common_entries, entries_of, network_of, sizes_of_parameters, vector_of
 from gradiend.model._architecture import parse_weight_part
 from gradiend.model._topk import topk_count
@@ -74,7 +74,7 @@ def compute_similarity_matrix(
         ValueError: There are fewer than two models; an argument is unknown or out of range, or topk is missing; the
             models are of other base models or have other numbers of latents; or seeds cannot be matched.
     """
-    part, cells = _checked(measure, part, topk, value), Cells(seed_aggregate, dispersion, seed_pairing_mode)
+    part, cells = _checked(measure, part, topk, value), CellsOfSeeds(seed_aggregate, dispersion, seed_pairing_mode)
     compared, networks = _opened(models)
     sizes = sizes_of_parameters(networks)
     if measure in OVERLAPS:
@@ -114,7 +114,7 @@ def compute_grouped_similarity_matrices(
     """
     if measure in OVERLAPS:
         raise ValueError(f"measure={measure!r} has no groups; use {', '.join(OF_VECTORS)}.")
-    part, cells = _checked(measure, part, topk, VALUES[0]), Cells()
+    part, cells = _checked(measure, part, topk, VALUES[0]), CellsOfSeeds()
     compared, networks = _opened(models)
     groups = grouped(sizes_of_parameters(networks), group_by)
     weights = _weights(networks, part, topk)
@@ -180,7 +180,7 @@ def _over(
 
 def _result(
     measure: str, part: str, topk: int | float | None, compared: Compared,
-    networks: Mapping[str, ParamMappedGradiendModel], cells: Cells, scores: Scores, more: Mapping[str, Any],
+    networks: Mapping[str, ParamMappedGradiendModel], cells: CellsOfSeeds, scores: Scores, more: Mapping[str, Any],
 ) -> ComparisonResult:  # fmt: skip
     resolved: dict[str, Any] = {}
     if topk is not None:

@@ -29,30 +29,30 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._progress import Progress
 
 BALANCE_FACTORS = (0.0, -0.3, 0.3)
-"""The feature factors that are tried for the goal of balance with given steps."""
+"""The feature factors that are tried for the goal of balance if the user gives the steps."""
 MOST = 10
-"""Measurements of one search."""
+"""The most measurements of one search."""
 FIRST = 0.01
-"""The first step where nothing is known of the model."""
+"""The first step if there is no guess."""
 AIM = 0.93
 """Share of the allowed loss that the search aims at, so that the chosen step is allowed on other texts as well."""
 CLOSE = 0.9
 """Share of the allowed loss that the largest allowed step must use for the search to end."""
 WIDEST = 8.0
-"""Largest ratio of a step to the one before, while no step is known to be too large."""
+"""The largest ratio of a step to the step before it, while no step is known to be too large."""
 NARROWEST = 1.04
-"""Ratio of a step that is too large to one that is allowed, below which the search ends."""
+"""The search for the limit ends when the ratio of a step that is too large to an allowed step is at most this."""
 SAME = 1.05
-"""Ratio of two steps below which measuring both says nothing new."""
+"""Two steps with a smaller ratio than this are not both measured."""
 WITHIN = 2.0
-"""The best of the allowed steps is looked for down to this fraction of the largest, unless it lies lower."""
+"""If the largest allowed step is the best, a further step is tried between it and the largest step divided by this."""
 LEAST_GAIN = 0.005
-"""Relative gain below which a peak is not refined further."""
+"""A peak is not refined further if its value is higher than those beside it by less than this share."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """What is measured for goals."""
+    """The rewrites that are measured for some goals, and the rows that they are measured on."""
 
     goals: Sequence[Goal]
     factors: Sequence[float] | None
@@ -71,11 +71,11 @@ class Candidates:
         return [0.0] if searched else BALANCE_FACTORS
 
     def datasets_of(self, goal: Goal) -> list[str]:
-        """What a candidate for a goal is measured on."""
+        """The dataset classes that a candidate for a goal is measured on."""
         return list(dict.fromkeys([*self.everything, *goal.datasets]))
 
     def points(self, model: Any, rates: Sequence[float]) -> dict[tuple[float, float], list[str]]:
-        """What each point of a grid, (feature_factor, learning_rate), is measured on."""
+        """Point of a grid, (feature_factor, learning_rate) → the dataset classes that it is measured on."""
         needed: dict[float, dict[str, None]] = {}
         for goal in self.goals:
             for factor in self.factors_of(goal, searched=False, model=model):
@@ -83,7 +83,7 @@ class Candidates:
         return {(factor, rate): list(datasets) for factor, datasets in needed.items() for rate in rates}
 
     def measured(self, search: GridSearch, rates: Sequence[float], policy: SelectionPolicy) -> Mapping[Any, Any]:
-        """The grid of the points of these rates or, without any, of those that lead to the best rewrites."""
+        """Measure all points of the given rates, or without rates search for the best rewrites; return the grid."""
         points = self.points(search.model, rates)
         with Progress("rewrites", len(points) + 1 if rates else None, "model") as search.bar:
             needed = points.values() if rates else map(self.datasets_of, self.goals)
@@ -151,9 +151,12 @@ class Allowance:
     """The least share that a candidate must keep."""
 
     def loss(self, entry: Mapping[str, Any]) -> float:
-        """What an entry has lost, as a share of what it may lose; at most 1 for an allowed entry."""
+        """The loss of an entry as a share of the loss that is allowed; at most 1 for an allowed entry."""
         kept = self.kept(entry)
-        return 0.0 if kept is None else (1 - kept) / max(1 - self.limit, 1e-9)
+        if kept is None:
+            return 0.0
+        # A model that gives no numbers has lost everything.
+        return math.inf if math.isnan(kept) else (1 - kept) / max(1 - self.limit, 1e-9)
 
 
 @dataclass
@@ -175,7 +178,7 @@ class StepSearch:
 
     def run(self, first: float | None) -> None:
         """Measure steps, beginning with `first`, until the best allowed one is known."""
-        step: float | None = FIRST if first is None or not math.isfinite(first) else first
+        step: float | None = first if first is not None and 0 < first < math.inf else FIRST
         while self._measured(step):
             step = self._towards_the_limit()
         while self._measured(self._towards_the_peak()):
@@ -259,7 +262,7 @@ def rounded(step: float) -> float:
 
 
 def _vertex(x: Sequence[float], y: Sequence[float]) -> float:
-    """Where the parabola through three points has its peak; the middle point is the highest."""
+    """The place of the peak of the parabola through three points, of which the middle one is the highest."""
     left, right = (x[1] - x[0]) * (y[1] - y[2]), (x[1] - x[2]) * (y[1] - y[0])
     if left == right:
         return x[1]

@@ -18,7 +18,7 @@ EVAL_GROUP, DATA_SPLIT = "eval_group", "data_split"
 NO_SPLIT = ""
 """The value of `data_split` for texts that are in no split, such as neutral texts."""
 SPREAD = ("min", "max", "q1", "q3", "std", "n")
-"""What `spread` says of each group."""
+"""The statistics of each group that `spread` gives."""
 _SMALL = 1e-12
 """Added to a denominator, so that two means of 0 agree."""
 
@@ -71,7 +71,7 @@ def split_generalization(rows: pd.DataFrame) -> dict[str, Any] | None:
         standardised_difference, the shift over the pooled standard deviation, None where nothing varies), and
         agreement {mean, worst} over the comparisons, None without any.
     """
-    own = rows[(rows["label"] != 0) & (rows[DATA_SPLIT] != NO_SPLIT)]
+    own = rows[(rows["label"] != 0) & (rows[DATA_SPLIT].fillna(NO_SPLIT) != NO_SPLIT)]
     splits = list(dict.fromkeys(own[DATA_SPLIT]))
     if len(splits) < 2:
         return None

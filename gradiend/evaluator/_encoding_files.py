@@ -44,7 +44,8 @@ def kept_encodings(
     """Read encodings and their metrics if the CSV file `path` was made from the same `parts`; else make and write them.
 
     Without a path nothing is written, and without parts nothing is read. An empty frame is not written. Every
-    `save_minutes`, what is encoded so far is kept, from where a call that was stopped goes on; None keeps nothing.
+    `save_minutes` minutes, the encodings so far are kept, so that the next call goes on there if this call is stopped;
+    None: nothing is kept on the way.
     """
     if path is not None and use_cache and parts is not None:
         found, why = read_encodings(path, parts)

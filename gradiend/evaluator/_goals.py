@@ -40,7 +40,7 @@ def wants_cache(trainer: Any, use_cache: CachePolicy | None, call: str, explicit
 
 
 def require_trained(trainer: Any, model: Any) -> None:
-    """Raise ValueError for a GRADIEND whose weights are still random: such a GRADIEND measures noise."""
+    """Raise ValueError for a GRADIEND whose weights are still random: its encodings and rewrites are noise."""
     if isinstance(model, ModelWithGradiend) and model.gradiend.is_untrained:
         raise ValueError(
             "This GRADIEND is not trained: its weights are the random ones that it started with. "
@@ -116,7 +116,7 @@ class Goal:
 
     @property
     def aim(self) -> str:
-        """What the choice looks for, in words."""
+        """The aim of the choice in words, such as "the highest P(she)"."""
         return f"the {'highest' if self.strengthen else 'lowest'} P({self.target_class})"
 
     def accepts(self, factor: float, given: Sequence[float] | None) -> bool:
@@ -157,19 +157,19 @@ class Goal:
         return result
 
     def no_gain(self, entry: Mapping[str, Any], base: Mapping[str, Any]) -> str | None:
-        """That a rewrite is worth no more than the base model; None where it is worth more, or nobody knows."""
+        """A clause that says so if a rewrite is worth no more than the base model; None otherwise, or if unknown."""
         worth, before = self.worth(entry, base), self.worth(base, base)
         if worth is None or before is None or worth > before:
             return None
         return f"the best step has the value {worth:.4g}, and the base model {before:.4g}"
 
     def why_none(self, grid: Mapping[Any, Mapping[str, Any]]) -> str | None:
-        """Why no measured rewrite was chosen, where it is not the language-modelling score; else None."""
+        """Why no measured rewrite was chosen; None if the reason is the language-modelling score."""
         del grid
         return None
 
     def report(self, entry: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-        """What the summary of the chosen entry says beyond step and scores: value, base_value and their intervals."""
+        """Further keys of the summary of the chosen entry, beside step and scores: value, base_value and intervals."""
         result: dict[str, Any] = {"value": self.value(entry), "base_value": self.value(base)}
         for name, source, key in (
             ("value_interval", entry, "probs_interval"), ("base_value_interval", base, "probs_interval"),
@@ -199,7 +199,7 @@ class BalanceGoal(Goal):
 
     @property
     def aim(self) -> str:
-        """What the choice looks for, in words."""
+        """The aim of the choice in words, such as "the highest P(she)"."""
         return "the smallest gap between the classes"
 
     def accepts(self, factor: float, given: Sequence[float] | None) -> bool:

@@ -81,15 +81,15 @@ class GridSearch:
     known: Mapping[Key, Mapping[str, Any]]
     """Entries of a grid that was measured before; these entries are preferred to entries on disk."""
     scored_by: LikelihoodPolicy | None = None
-    """The policy that says how many tokens are scored; None scores those of the documented score."""
+    """The policy that says how many tokens are scored; None: the tokens of the documented score."""
     balance_texts: Sequence[str] | None = None
     """The texts on which the balance of the classes is measured, if it is."""
     bar: Progress = field(default_factory=lambda: Progress("rewrites", unit="model", shown=False))
     """Shows how many models are measured, and what the last one was."""
     grid: dict[Key, dict[str, Any]] = field(default_factory=dict)
-    """What was measured: "base" or (feature_factor, learning_rate) → measurements."""
+    """Key of a model → the measurements of this model."""
     scored: dict[Key, BlockScores] = field(default_factory=dict)
-    """The scores of each text of the rewrites that were measured; one of them corrects a later one of fewer tokens."""
+    """Key of a measured rewrite → its scores of each text, which can correct the ratio of a later rewrite."""
 
     @functools.cached_property
     def parts(self) -> Fingerprint:
@@ -113,11 +113,11 @@ class GridSearch:
 
     @property
     def context(self) -> BaseContext:
-        """What policies need of the base model."""
+        """The numbers of the base model that policies need."""
         return base_context(self.grid)
 
     def first_step(self, factor: float, ratio: float) -> float | None:
-        """About the step that keeps `ratio` of the score, by the curvature of the loss; None if that is unknown."""
+        """A guess of the step that keeps `ratio` of the score, by the curvature of the loss; None without a guess."""
         if not isinstance(self.model, ModelWithGradiend):
             return None
         found, _ = self._files.load((FIRST_STEP, factor))
@@ -130,12 +130,12 @@ class GridSearch:
         return found["step"]
 
     def with_rewrite(self, key: Key, measure: Callable[[BaseModelMeasurement], T]) -> T:
-        """What `measure` gives of the model of a key of the grid, which is rewritten for this call only."""
+        """The result of `measure` for the model of a key of the grid, which is rewritten for this call only."""
         with self._rewritten(key, {}) as base_model:
             return measure(self._prepared if base_model is self.model.base_model else self._prepare(base_model))
 
     def _notes(self, key: Key) -> list[str]:
-        """What the bar says of a measurement."""
+        """The texts that the bar shows after a measurement."""
         if isinstance(key, str):
             return [f"{key} model"]
         scores = self.grid[key].get("lms", {})
@@ -200,8 +200,9 @@ class GridSearch:
             measurement.more_of_base()
 
     def _correcting(self, key: Key) -> BlockScores:
-        """The scores that correct those of a rewrite: of the nearest factor, those of the most tokens; () without any.
+        """The scores that correct the ratio of a rewrite; () if there are none.
 
+        They are those of the measured rewrite with the nearest factor and, among equally near factors, the most blocks.
         The choice must not depend on the scores themselves, or the errors of corrected ratios would be too small.
         """
         known = [(other, scores) for other, scores in self.scored.items() if other != key]

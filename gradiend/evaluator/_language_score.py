@@ -1,4 +1,4 @@
-"""How well a model predicts neutral texts: scores text by text, and ratios to the base model with their errors.
+"""How well a model predicts neutral texts: scores of each text, and ratios to the base model with their errors.
 
 Two scores are measured on the same tokens: the language-modelling score (LMS) of the documentation, which is an
 accuracy for masked models, and the likelihood score 1 / (1 + mean negative log-likelihood per token), which varies
@@ -24,21 +24,21 @@ from gradiend.util._bootstrap import Floats
 FIRST_BLOCK = 200
 """Tokens that are scored before a standard error is asked for."""
 GROWTH = 1.3
-"""Ratio of the tokens that are scored after a further block to those before."""
+"""The factor by which a further block increases the number of scored tokens."""
 SEED = 0
 """Seed of the order of the texts, so that the first block is a sample of all texts."""
 MIN_TEXTS = 20
-"""Scored texts without which no other model corrects a ratio: the estimated slope would be too uncertain."""
+"""The least number of scored texts for a correction by another model: with fewer texts, its slope is too uncertain."""
 OWN_SHARE = 0.5
-"""Largest share that its own error may have in the error of a corrected ratio for no more tokens to be worth scoring:
-they would lower the error by 13 % at most."""
+"""A corrected ratio is final if the model's own part of the error is at most this share of the whole error: more tokens
+would lower the whole error by 13 % at most."""
 LEVEL = 0.95
 """Confidence level of intervals (two-sided) and of lower bounds (one-sided)."""
 
 
 @dataclass(frozen=True)
 class TextScores:
-    """What a model scored on T neutral texts; the sums of two measurements of other tokens are added with `+`."""
+    """The scores of a model on T neutral texts; `+` adds the scores of two measurements, each on tokens of its own."""
 
     tokens: Floats
     """Scored tokens of each text, (T,)."""
@@ -52,14 +52,14 @@ class TextScores:
         return TextScores(self.tokens + other.tokens, self.loss + other.loss, hits)
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers of the scored texts as lists, for JSON; `from_dict` reads them."""
+        """The numbers and sums of the scored texts as lists, for JSON; `from_dict` reads these lists."""
         texts = np.flatnonzero(self.tokens)
         lists = {"tokens": self.tokens, "loss": self.loss, **({} if self.hits is None else {"hits": self.hits})}
         return {"texts": texts.tolist(), **{name: values[texts].tolist() for name, values in lists.items()}}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Sequence[float]], n_texts: int) -> TextScores:
-        """The scores of `to_dict`, of T texts."""
+        """The scores that `to_dict` has written, for T texts."""
         found = {name: np.zeros(n_texts) for name in ("tokens", "loss", "hits") if name in content}
         texts = np.array(content["texts"], dtype=np.int64)
         for name, values in found.items():
@@ -104,28 +104,28 @@ class TextScores:
 
 
 def _influence(sums: Floats, tokens: Floats) -> Floats:
-    """What each text adds to the error of the mean Σ sums / Σ tokens (the linearised ratio estimator), (T,)."""
+    """The part of each text in the error of the mean Σ sums / Σ tokens (the linearised ratio estimator), (T,)."""
     return (sums - sums.sum() / tokens.sum() * tokens) / tokens.sum()
 
 
 def _likelihood_moved(own: TextScores, base: TextScores) -> tuple[float, Floats]:
-    """The logarithm of the ratio of two likelihood scores, and what each text adds to its error, (T,)."""
+    """The logarithm of the ratio of two likelihood scores, and the part of each text in the error of it, (T,)."""
     parts = [-_influence(s.loss, s.tokens) * s.likelihood for s in (own, base)]
     return math.log(own.likelihood / base.likelihood), parts[0] - parts[1]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A rewritten model with finite scores on the tokens of another one and on more; each beside the base model."""
+    """The scores of a rewritten model X, with which the ratio of another model Y is corrected; all are finite."""
 
     few: tuple[TextScores, TextScores]
-    """(own, base model's) scores on the tokens of the other model."""
+    """The scores of X and of the base model on the tokens that Y was scored on."""
     many: tuple[TextScores, TextScores]
-    """(own, base model's) scores on all of its tokens."""
+    """The scores of X and of the base model on all tokens that X was scored on."""
 
 
 def _estimated(moved: float, parts: Floats, scored: NDArray[np.bool_], other: Scored | None = None) -> Ratio:
-    """A ratio from its logarithm, what each text adds to the error of that, (T,), and a model that corrects it."""
+    """A ratio from its logarithm `moved`, the part of each text in the error of it, (T,), and a correcting model."""
     n_texts, own, free = int(scored.sum()), parts, 1
     if n_texts < 2 or not parts.any():
         return Ratio(math.exp(moved), None)
@@ -147,20 +147,20 @@ class Ratio:
     The standard error is that of a ratio estimator with texts as clusters (Cochran, Sampling Techniques, 1977, §6):
     tokens of one text are not independent, and most of what makes a text hard is the same for both models.
 
-    Models on one line θ + lr · v lose on almost the same tokens. Where such a model was scored on more tokens, what it
-    lost on these corrects the ratio of another one on few (the regression estimator of double sampling, ibid., §12):
-    few tokens then tell about as much as many.
+    Two models on one line θ + lr · v lose likelihood on almost the same tokens. If one of them was scored on more
+    tokens, its losses there correct the ratio of the other (the regression estimator of double sampling, ibid., §12):
+    the ratio is then about as exact as if both models had been scored on all these tokens.
     """
 
     value: float
     standard_error: float | None
     """None where it cannot be estimated: there is one text, or no text varies."""
     own_error: float | None = None
-    """What the standard error would be if the losses of the other model were known exactly."""
+    """The standard error that the ratio would have if the losses of the other model were known exactly."""
 
     @property
     def is_settled_by_another(self) -> bool:
-        """Whether more tokens would hardly lower the error, since most of it is that of the other model."""
+        """Whether more tokens would hardly lower the error, because most of the error is that of the other model."""
         if self.standard_error is None or self.own_error is None:
             return False
         return self.own_error <= OWN_SHARE * self.standard_error
@@ -189,8 +189,8 @@ class LanguageModelingScore:
         objective: The objective of the models.
         ignore: Words that are not scored.
         batch_size: Texts per forward pass.
-        in_blocks: Whether every token of the texts can be scored, in blocks of growing size: the texts in random
-            order, with a first block of `FIRST_BLOCK` tokens. Otherwise there is one block, of the tokens that the
+        in_blocks: Whether all tokens of the texts, in random order of the texts, are divided into blocks of growing
+            size; the first block has `FIRST_BLOCK` tokens. Otherwise there is one block, of the tokens that the
             documented score asks for.
 
     Raises:

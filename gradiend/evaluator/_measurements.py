@@ -27,15 +27,15 @@ from gradiend.util._bootstrap import Floats, intervals_of_means
 DATASET_COLUMNS = (UNIFIED_FACTUAL_CLASS, "label_class", "factual_id")
 """Columns that may name the class of a row; the first column that a frame has is used."""
 ALL_TEXTS = "the end of the texts"
-"""Why no more tokens are scored: there are none."""
+"""Why no more tokens are scored: all tokens are scored."""
 AS_EXACT_AS_ALL = "an error as if all texts were scored, with a model that loses on the same tokens"
-"""Why no more tokens are scored: most of the error is that of a model that was scored on all of them."""
+"""Why no more tokens are scored: most of the error is that of a model that was scored on all tokens."""
 FEW_TEXTS = 16
-"""Texts whose derivatives give a first guess of the step."""
+"""The number of texts whose derivatives give a first guess of the step."""
 FIRST_BLOCKS = 4
-"""Blocks that the unchanged model is scored on at first: one is rarely enough to tell a ratio."""
+"""The number of blocks that the unchanged model is scored on at first: one block is rarely enough for a ratio."""
 BY_TEXT = "scores_by_text"
-"""The key of the scores of each text, block by block (`BlockScores`), beside those of a whole model."""
+"""The key in a grid entry for the scores of each text, block by block (`BlockScores`)."""
 
 BlockScores = Sequence[Mapping[str, Sequence[float]]]
 """The scores of a model on each block of neutral tokens, each as `TextScores.to_dict` gives them."""
@@ -102,7 +102,7 @@ def _balance_measures(found: Floats) -> dict[str, Floats]:
 class BaseModelMeasurement(ABC):
     """Measures a base model as it is at the moment of the call: unchanged, or rewritten.
 
-    Unless a kind says otherwise, every measurement is whole, and nothing is known text by text.
+    By default one measurement scores all tokens, and no scores of single texts are kept.
     """
 
     settled = True
@@ -113,9 +113,10 @@ class BaseModelMeasurement(ABC):
         return self.on(datasets)
 
     def hold_base(self, datasets: Collection[str] | None, *, scores: bool, other: BlockScores = ()) -> None:
-        """Measure the unchanged model where a later measurement will be compared with it.
+        """Measure the unchanged model, with which a rewritten model will be compared, and keep its numbers.
 
-        That is on the rows of `datasets` (None: all), and with `scores` on the neutral texts; `lms` will get `other`.
+        It is measured on the rows of `datasets` (None: all) and, with `scores`, on the neutral texts; `other` is what
+        `lms` will get for the rewritten model.
         """
         del datasets, scores, other
 
@@ -130,8 +131,8 @@ class BaseModelMeasurement(ABC):
             other: The `BY_TEXT` of another rewritten model, which corrects a ratio of fewer tokens.
 
         Returns:
-            {"lms": {"lms": score, …}}, with `BY_TEXT` if the model can correct others; {} if the scores only come with
-            the probabilities.
+            {"lms": {"lms": score, …}}, with `BY_TEXT` if the scores can correct those of other models; {} if the model
+            is not `settled`, or if the scores are measured together with the probabilities.
         """
         del other
         return {}
@@ -141,7 +142,7 @@ class BaseModelMeasurement(ABC):
         """The measurements on the rows of some dataset classes (None: all), at least probs_by_dataset."""
 
     def first_step(self, mapping: ParameterMap, direction: Tensor, ratio: float) -> float | None:
-        """About the step along `direction` (mapping.size,) that keeps `ratio` of the score; None if that is unknown."""
+        """A guess of the step along `direction` (mapping.size,) that keeps `ratio` of the score; None without one."""
         del mapping, direction, ratio
         return None
 
@@ -149,10 +150,15 @@ class BaseModelMeasurement(ABC):
 class TextMeasurement(BaseModelMeasurement):
     """Measures class probabilities and scores of a scorer's model; texts and masks are fixed.
 
-    The values of the unchanged model are kept text by text, so that rewritten models are compared with them in pairs.
+    The numbers of the unchanged model are kept for each text, so that a rewritten model is compared text by text.
 
-    `enough` is a function of the ratio to the base model that says why no more blocks of tokens are scored, or None if
-    more are needed; without it, every block is scored.
+    Args:
+        scorer: Scores words by the model.
+        probabilities: The class probabilities to measure.
+        score: The score on the neutral texts.
+        enough: A function of the ratio to the base model that says why no more blocks of tokens are scored, or None if
+            more are needed. Default: every block is scored.
+        balance: The balance to measure, if it is a goal.
     """
 
     def __init__(
@@ -232,10 +238,11 @@ class TextMeasurement(BaseModelMeasurement):
         return {"lms": {**scores, "scored_until": why}, **by_text}
 
     def _judged(self, totals: Sequence[TextScores], longer: Sequence[TextScores]) -> tuple[Ratio, str | None]:
-        """The likelihood ratio of a model, and why no more of its tokens are scored, or None.
+        """The likelihood ratio of a model, and why no more of its tokens are scored (None: more are needed).
 
-        `_totals` makes both: `totals` of the model, and `longer` of one that corrects the ratio if that one was scored
-        on more blocks.
+        Args:
+            totals: The `_totals` of the model.
+            longer: The `_totals` of another model, which corrects the ratio if it was scored on more blocks.
         """
         base, here, last = self._base_totals, len(totals) - 1, len(self.score.blocks) - 1
         corrects = len(longer) > len(totals)
@@ -258,8 +265,11 @@ class TextMeasurement(BaseModelMeasurement):
         """See `BaseModelMeasurement.first_step`.
 
         The mean loss is quadratic near the model: with the derivative J·v of the logits along the direction v, and p
-        the model's predictions, loss(lr) ≈ loss − lr · mean(J·v[token] − E_p J·v) + ½ lr² · mean Var_p(J·v).
+        the model's predictions, loss(lr) ≈ loss − lr · mean(J·v[token] − E_p J·v) + ½ lr² · mean Var_p(J·v). That gives
+        a step only for a ratio between 0 and 1.
         """
+        if not 0 < ratio < 1:
+            return None
         words = [word for _, word in self.score.blocks[0]][:FEW_TEXTS]
         derivatives = GradientEngine(self.scorer.model, mapping, self.score.objective).token_derivatives(
             words, direction, self.score.batch_size
@@ -267,7 +277,7 @@ class TextMeasurement(BaseModelMeasurement):
         if derivatives is None:
             return None
         slope, curvature = (float(values.double().mean()) for values in derivatives)
-        # Of the blocks that are scored first, so that the guess does not depend on what was measured before.
+        # The loss is that of the first blocks, so that the guess does not depend on what was measured before.
         loss = 1 / self._base_totals[:FIRST_BLOCKS][-1].likelihood
         allowed = loss * (1 / ratio - 1)
         return (slope + math.sqrt(slope**2 + 2 * curvature * allowed)) / curvature if curvature > 0 else None
@@ -301,7 +311,7 @@ def _totals(blocks: Sequence[TextScores]) -> list[TextScores]:
 
 
 def _described(scores: TextScores, base: TextScores | None = None, ratio: Ratio | None = None) -> dict[str, Any]:
-    """What an entry of the grid has under "lms"; `base` are the scores of the unchanged model on the same tokens."""
+    """The value of the key "lms" in a grid entry; `base` has the scores of the unchanged model on the same tokens."""
     result: dict[str, Any] = {"lms": scores.lms, "likelihood": scores.likelihood}
     if base is not None and ratio is not None:
         accuracy = scores.accuracy_ratio(base)

@@ -42,7 +42,7 @@ class WordProbabilities:
         words: For each row (number of the class, word), as the word is written in that text.
         objective: The model's objective.
         batch_size: Inputs per forward pass.
-        check: A function that raises an error for token sequences that tell nothing.
+        check: A function that raises an error if classes have the same token sequences everywhere.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from gradiend.evaluator._goals import goal_entries
-from gradiend.evaluator._selection import BASE
+from gradiend.evaluator._selection import BASE, BaseContext, described_ratio
 from gradiend.util import BALANCE
 from gradiend.util._display import UNKNOWN, Result, Table, facts, number, with_interval
 
@@ -79,12 +79,9 @@ class DecoderResult(Result):
             measured = name
         else:
             measured = f"P({name})" if one["strengthen"] else f"1 - P({name.removesuffix('_weaken')})"
-        lms, base, ratio = one.get("lms"), one.get("base_lms"), one.get("likelihood_ratio")
-        if ratio is not None:
-            error = ratio["standard_error"]
-            kept = number(ratio["value"], ".4f") + ("" if error is None else f" ± {error:.4f}")
-        else:
-            kept = number(lms / base if lms is not None and base else None, ".4f")
+        base = one.get("base_lms")
+        is_known = one.get("likelihood_ratio") is not None or (one.get("lms") is not None and base)
+        kept = described_ratio(one, BaseContext(base)) if is_known else UNKNOWN
         before, after = number(one.get("base_value")), number(one["value"])
         return [name, measured, before, after, number(one["learning_rate"], "g"), _factor(one["feature_factor"]), kept]
 

@@ -19,7 +19,7 @@ from gradiend.data.unified._schema import (
 )
 from gradiend.evaluator._goals import goal_entries
 from gradiend.evaluator._grid import GridSearch, Key
-from gradiend.evaluator._measurements import TextMeasurement
+from gradiend.evaluator._measurements import BaseModelMeasurement, TextMeasurement
 from gradiend.evaluator._probabilities import WordProbabilities
 from gradiend.evaluator._selection import BASE
 from gradiend.gradients import Objective, WordScorer
@@ -32,7 +32,7 @@ COLUMNS = [UNIFIED_MASKED, UNIFIED_FACTUAL_CLASS, UNIFIED_FACTUAL, UNIFIED_ALTER
 
 
 class RowWiseProbabilities(WordProbabilities):
-    """P(class) on a row is P(the row's own word) for its class, and P(its alternative) for the class of that.
+    """P(class) on a row: P(the row's own word) for its class, and P(the alternative) for the alternative's class.
 
     The two classes of the unified rows are among `classes`; the words are written as they are in the rows.
     """
@@ -71,12 +71,6 @@ def export_row_scores(search: GridSearch, results: Mapping[str, Any]) -> None:
 
     The file has every row once for the unchanged model (goal "base") and once for each chosen rewrite (its goal).
     """
-    if not search.with_rewrite(BASE, _is_row_wise):
-        logger.warning(
-            "decoder_eval_export_row_wise_csv has no effect: the words of the classes were scored, not those of each "
-            'row. decoder_eval_targets="label" scores row by row.'
-        )
-        return
     chosen: dict[str, Key] = {
         name: (float(entry["feature_factor"]), float(entry["learning_rate"]))
         for name, entry in goal_entries(results).items()
@@ -86,6 +80,12 @@ def export_row_scores(search: GridSearch, results: Mapping[str, Any]) -> None:
     for goal, key in {BASE: BASE, **chosen}.items():
         factor, rate = (None, None) if key == BASE else key
         measured = search.with_rewrite(key, _scores)
+        if measured is None:
+            logger.warning(
+                "decoder_eval_export_row_wise_csv has no effect: the words of the classes were scored, not those of "
+                'each row. decoder_eval_targets="label" scores row by row.'
+            )
+            return
         frames.append(measured.assign(goal=goal, feature_factor=factor, learning_rate=rate).astype(_NUMBERS))
     assert search.output is not None
     found, first = pd.concat(frames, ignore_index=True), ["goal", *_NUMBERS]
@@ -96,9 +96,8 @@ def export_row_scores(search: GridSearch, results: Mapping[str, Any]) -> None:
 _NUMBERS = {"feature_factor": float, "learning_rate": float}
 
 
-def _is_row_wise(measurement: Any) -> bool:
-    return isinstance(measurement, TextMeasurement) and isinstance(measurement.probabilities, RowWiseProbabilities)
-
-
-def _scores(measurement: Any) -> pd.DataFrame:
-    return measurement.probabilities.scores(measurement.scorer)
+def _scores(measurement: BaseModelMeasurement) -> pd.DataFrame | None:
+    """The rows with p_factual and p_alternative; None if rows are not scored one by one."""
+    if isinstance(measurement, TextMeasurement) and isinstance(measurement.probabilities, RowWiseProbabilities):
+        return measurement.probabilities.scores(measurement.scorer)
+    return None

@@ -15,7 +15,7 @@ BASE = "base"
 SKIPPED = "skipped"
 """The key in a grid entry for the reason why the entry's probabilities were not measured."""
 RATIOS = ("likelihood", "likelihood_ratio", "accuracy_ratio", "n_tokens", "scored_until")
-"""What a summary takes over from the scores of the chosen candidate."""
+"""The scores of the chosen candidate that its summary has as well."""
 PRECISION = 3.0
 """The resolution of a likelihood policy in standard errors. With two, one of five choices was not allowed on other
 texts (dev/LOG.md)."""
@@ -95,7 +95,7 @@ def share_policy(policy: SelectionPolicy) -> SharePolicy | None:
 
 
 def why_refused(policy: SelectionPolicy, scores: Mapping[str, Any], ctx: BaseContext) -> str | None:
-    """Why the scores of an entry alone rule it out for `policy`, so that it is not measured further; None if not."""
+    """Why `policy` rules an entry out by its scores alone, so that it is not measured further; None if it does not."""
     score, least, shares = scores.get("lms"), least_lms(policy, ctx), share_policy(policy)
     if least is None:
         return None if shares is None else shares.why_refused(scores, ctx)

@@ -1,4 +1,4 @@
-"""What else a rewrite moves: divergence on neutral texts, tokens, classes, and the predictions for single sentences.
+"""Side effects of a rewrite: divergence and tokens on neutral texts, other classes, predictions for single sentences.
 
 Logits of the whole vocabulary are compared a few positions at a time and never kept for all positions.
 """

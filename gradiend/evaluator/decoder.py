@@ -296,7 +296,7 @@ class _Choice:
 
 
 def _plot_options(trainer: Any, plot: Any, show: bool | None, given: Any) -> dict[str, Any] | None:
-    """The checked arguments of the plot; None if nothing is drawn, because nobody asks for it or a package is missing.
+    """The checked arguments of the plot; None if no plot is asked for, or a package is missing.
 
     Raises:
         TypeError, ValueError: An argument that the plot does not take, or a plot that is neither shown nor saved.

@@ -20,6 +20,7 @@ from gradiend.evaluator.encoder_metrics import N_RESAMPLES, get_encoder_metrics_
 from gradiend.gradients import TokenizedWord, UndefinedGradientError
 from gradiend.model._context import Side
 from gradiend.util._cache import Fingerprint
+from gradiend.util._checks import require_whole
 from gradiend.util._digest import digest_frame, model_parts
 from gradiend.util._isolation import plain_modes
 from gradiend.util._keywords import nearest, resolve_keywords, split_names
@@ -156,11 +157,13 @@ class EncoderEvaluator:
             See `get_encoder_metrics_from_dataframe`; {"n_samples": 0, "correlation": None} without rows.
 
         Raises:
-            TypeError: An unknown keyword.
-            ValueError: use_cache without an experiment directory, or a GRADIEND that is not trained.
+            TypeError: An unknown keyword, or n_resamples that is no whole number.
+            ValueError: n_resamples below 0, use_cache without an experiment directory, or a GRADIEND that is not
+                trained.
         """
         if kwargs:
             _check_keywords(self.evaluate_encoder, trainer.create_eval_data, kwargs)
+        require_whole("n_resamples", n_resamples, 0)
 
         def measure(frame: pd.DataFrame) -> dict[str, Any]:
             if frame.empty:

@@ -28,6 +28,7 @@ from gradiend.util._bootstrap import (
     weight_chunks,
 )
 from gradiend.util._cache import FINGERPRINT
+from gradiend.util._checks import require_whole
 from gradiend.util.metrics import accuracy_score
 from gradiend.util.paths import invalidate_encoder_metrics_cache
 
@@ -97,9 +98,12 @@ def get_encoder_metrics_from_dataframe(
         is input_text with the factual word in its place. Without input_text each row is a text of its own.
 
     Raises:
+        TypeError: n_resamples is no whole number.
         ValueError: The frame is empty, lacks a column, holds a value that is not finite, has only neutral
-            rows, fewer than two other rows, or only one label among them; or the boundaries are out of order.
+            rows, fewer than two other rows, or only one label among them; the boundaries are out of order; or
+            n_resamples is below 0.
     """
+    require_whole("n_resamples", n_resamples, 0)
     _check(df, neg_boundary, pos_boundary)
     boundaries = {"neg_boundary": neg_boundary, "pos_boundary": pos_boundary, "neutral_boundary": neutral_boundary}
     encoded = df["encoded"].to_numpy(np.float64)
@@ -129,7 +133,7 @@ def get_encoder_metrics_from_dataframe(
         mean_by_class={float(key): value for key, value in _means(values[training], label[training]).items()},
         mean_by_type=_means(values, kind.to_numpy()), abs_mean_by_type=_means(values.abs(), kind.to_numpy()),
     )  # fmt: skip
-    texts = _texts(df)
+    texts = text_numbers(df)
     if n_resamples:
         own = texts[training]
         metrics["correlation_interval"] = correlation_interval(
@@ -223,7 +227,7 @@ def correlation_interval_of_seeds(frames: Sequence[pd.DataFrame], aggregate: str
     found = []
     for frame in own:
         encoded, label = (frame[name].to_numpy(np.float64) for name in ("encoded", "label"))
-        resampled = _resampled(encoded, label, _texts(frame), N_RESAMPLES, SEED)
+        resampled = _resampled(encoded, label, text_numbers(frame), N_RESAMPLES, SEED)
         if resampled is None:
             return None
         found.append(resampled)
@@ -247,8 +251,8 @@ def roc_auc(encoded: Floats, label: Floats) -> float | None:
     return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
-def _texts(df: pd.DataFrame) -> NDArray[np.int64]:
-    """The text of each row as a number: the masked text with its factual word; without text each row has its own."""
+def text_numbers(df: pd.DataFrame) -> NDArray[np.int64]:
+    """The text of each row (the masked text with its factual word) as a number; a row without a text has its own."""
     if "input_text" not in df.columns:
         return np.arange(len(df))
     words = df["factual"] if "factual" in df.columns else [None] * len(df)

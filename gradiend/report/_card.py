@@ -19,7 +19,7 @@ from gradiend import __version__
 from gradiend.model import Delta, read_delta, read_rewrite_record
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import read_config, read_facts, read_training
-from gradiend.model._context import read_gradiend_context
+from gradiend.model._context import moving_factor, read_gradiend_context
 from gradiend.model._rewrite_files import RewriteRecord
 from gradiend.report._card_facts import moved_of
 from gradiend.report._render import Raw, write_text
@@ -37,7 +37,7 @@ logger = get_logger(__name__)
 Kind = Literal["checkpoint", "rewrite", "delta"]
 
 RELATION: dict[Kind, str] = {"checkpoint": "adapter", "rewrite": "finetune", "delta": "adapter"}
-"""What the hub calls the relation to the base model: with it and something small beside it, or instead of it."""
+"""The hub's names of the relation to the base model: used beside the base model, or instead of it."""
 TAGS: dict[Kind, list[str]] = {
     "checkpoint": ["gradiend", "interpretability", "model-editing"],
     "rewrite": ["gradiend", "model-editing", "transformers"],
@@ -47,7 +47,7 @@ AUTO_CLASSES = {"fill-mask": "AutoModelForMaskedLM", "text-generation": "AutoMod
 """The hub's name of a task → the class of transformers that loads its models."""
 UNKNOWN_LICENSE = "unknown"
 PLACES: dict[Kind, str] = dict.fromkeys(RELATION, "path/to/this/folder") | {"delta": "path/to/this/delta"}
-"""What stands for a place that is not known."""
+"""The words in place of a path that is not known."""
 GRADIENTS = {
     "factual": "the gradient for the word of the text",
     "alternative": "the gradient for the word of the other class in its place",
@@ -58,7 +58,7 @@ GRADIENTS = {
 
 @dataclass(frozen=True)
 class About:
-    """What is known of a place, from its files."""
+    """The facts about a place that its files have."""
 
     kind: Kind
     base: str
@@ -74,6 +74,8 @@ class About:
     """Further (name, value) of the table at the beginning."""
     record: RewriteRecord | None = None
     training: Mapping[str, Any] | None = None
+    target: str | None = None
+    """The side whose gradient the decoder of a checkpoint gives; None if not recorded."""
 
     @property
     def targets(self) -> list[str]:
@@ -84,6 +86,11 @@ class About:
     def goals(self) -> dict[str, Mapping[str, Any]]:
         """Goal → what came of it."""
         return dict(self.facts.get("goals") or {})
+
+    def by_name(self, goal: Mapping[str, Any], name: str, *, strengthen: bool) -> bool:
+        """Whether the rewrite of a measured goal is the one that strengthens (or weakens) a class by its name."""
+        usual = moving_factor(self.classes, self.target, name, strengthen=strengthen)
+        return bool(goal["part"] == "decoder" and goal["factor"] == usual)
 
 
 def card_of(
@@ -192,7 +199,7 @@ def _of_checkpoint(folder: Path) -> About:
     rows.append(("Card by", f"gradiend {__version__}"))
     return About(
         "checkpoint", str(metadata.get("base_model") or ""), metadata.get("base_model_revision"), direction or {},
-        metadata.get("task"), read_facts(folder), rows, training=training,
+        metadata.get("task"), read_facts(folder), rows, training=training, target=target,
     )  # fmt: skip
 
 
@@ -238,7 +245,7 @@ def _is_hub_name(name: str) -> bool:
 
 
 def title_of_record(about: About) -> str | None:
-    """What a rewrite does, such as "towards 3PL"; None for a checkpoint, and if it is not recorded."""
+    """The aim of a rewrite, such as "towards 3PL"; None for a checkpoint, and if the aim is not recorded."""
     choice = None if about.record is None else about.record.choice
     if choice is None:
         return None
@@ -361,8 +368,8 @@ def _rewriting(about: About) -> list[str]:
         for strengthen, keyword in ((True, "strengthen"), (False, "weaken")):
             one = chosen.get((name, strengthen))
             if one is None:
-                lines.append(_unmeasured(name, keyword, [c for c in about.targets if c != name], chosen))
-            elif one["part"] == "decoder" and abs(one["factor"]) == 1:
+                lines.append(_unmeasured(about, name, strengthen, chosen))
+            elif about.by_name(one, name, strengthen=strengthen):
                 lines.append(f"model.rewrite_base_model(learning_rate={one['step']!r}, {keyword}={name!r})")
             else:
                 lines.append(_by_factor(one, f"  # {keyword} {_comment(name)}"))
@@ -375,14 +382,13 @@ def _rewriting(about: About) -> list[str]:
     return [lines[0], "rewritten.save_pretrained('rewritten')  # a plain model of transformers", "", *lines[1:]]
 
 
-def _unmeasured(
-    name: str, keyword: str, others: Sequence[str], chosen: Mapping[tuple[str, bool], Mapping[str, Any]]
-) -> str:
+def _unmeasured(about: About, name: str, strengthen: bool, chosen: Mapping[tuple[str, bool], Mapping[str, Any]]) -> str:
     """A line for a goal that was not measured; what weakens one of two classes is what strengthens the other one."""
-    one = chosen.get((others[0], keyword == "weaken")) if len(others) == 1 else None
-    if one is None or one["part"] != "decoder" or abs(one["factor"]) != 1:
+    keyword, other = ("strengthen", "weaken") if strengthen else ("weaken", "strengthen")
+    others = [known for known in about.targets if known != name]
+    one = chosen.get((others[0], not strengthen)) if len(others) == 1 else None
+    if one is None or not about.by_name(one, name, strengthen=strengthen):
         return f"model.rewrite_base_model(learning_rate=0.1, {keyword}={name!r})  # not measured: 0.1 is a guess"
-    other = "strengthen" if keyword == "weaken" else "weaken"
     return (
         f"model.rewrite_base_model(learning_rate={one['step']!r}, {keyword}={name!r})"
         f"  # the same as {other}={others[0]!r}: P of {_comment(name)} was not measured"

@@ -1,4 +1,4 @@
-"""What a card says was measured: results → short JSON, which a checkpoint or a record of a rewrite keeps.
+"""The measurements that a card names: results → short JSON, which a checkpoint or a record of a rewrite keeps.
 
 Nothing in it depends on the machine, the time or a folder.
 """
@@ -43,19 +43,17 @@ def encoder_facts(result: Mapping[str, Any], classes: Sequence[str]) -> dict[str
     return plain({**{name: result[name] for name in _OF_ENCODER if name in result}, **by_class})
 
 
-def _goal_facts(key: str, summary: Mapping[str, Any], classes: Sequence[str], *, on_others: bool) -> dict[str, Any]:
-    """What came of one goal of `evaluate_decoder`, from its entry in the results."""
-    goal = goal_of(summary, key, classes, on_others)
-    outcome = {item.name: getattr(outcome_of(summary, key, goal), item.name) for item in dataclasses.fields(Moved)}
-    named = {"part": summary.get("part", "decoder"), "class": goal.target_class, "strengthen": goal.strengthen}
-    return plain({**{name: value for name, value in outcome.items() if name not in _DRAWN}, **named})
-
-
 def decoder_facts(results: Mapping[str, Any], classes: Sequence[str], *, on_others: bool) -> dict[str, Any]:
-    """What came of each goal of `evaluate_decoder` that is a class or the balance, from its entry in the results."""
-    entries = goal_entries(results)
+    """Goal of `evaluate_decoder` → its outcome, for each goal that is a class or the balance."""
     known = {*classes, *(f"{name}_weaken" for name in classes), BALANCE}
-    return {key: _goal_facts(key, one, classes, on_others=on_others) for key, one in entries.items() if key in known}
+    found = {}
+    for key, summary in goal_entries(results).items():
+        if key in known:
+            goal = goal_of(summary, key, classes, on_others)
+            outcome = vars(outcome_of(summary, key, goal))
+            named = {"part": summary.get("part", "decoder"), "class": goal.target_class, "strengthen": goal.strengthen}
+            found[key] = plain({**{name: value for name, value in outcome.items() if name not in _DRAWN}, **named})
+    return found
 
 
 def moved_of(fact: Mapping[str, Any]) -> Moved:

@@ -15,7 +15,7 @@ from gradiend.report._rewrites import kept_share, title_of
 from gradiend.report._words import model_name
 
 ROWS, MEAN = "rows ", "mean of "
-"""What the names of rows with the sizes of splits, and with the means of classes, begin with."""
+"""The beginnings of the names of columns with sizes of splits, and with means of classes."""
 GOAL_VALUES = ("before", "after", "step", "kept")
 _PLACES = ("experiment_dir", "output_dir", "seed_runs_dir", "run_id", "name")
 """Arguments that say where a run lies and what it is called; two runs always differ in them."""

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradiend.evaluator.encoder_metrics import text_numbers
 from gradiend.report._figures import nice_ticks
 from gradiend.report._words import Text, interval, signed, step
-from gradiend.util import PLACEHOLDER
 from gradiend.util._bootstrap import interval_of_mean, resampled_weights
 from gradiend.visualizer._encoder_scatter import thinned
 from gradiend.visualizer._encodings import checked_frame
@@ -27,7 +27,7 @@ MOST_POINTS = 5_000
 TEXT_BYTES = 1_200_000
 """Bytes of all texts of points; longer texts are cut until they fit."""
 WIDTHS = (320, 200, 120, 60)
-"""Characters of a text that are tried, the longest first."""
+"""Characters that texts are cut to: the first of these lengths with which all texts fit into `TEXT_BYTES`."""
 N_EXTREMES = 5
 """Texts of each class that are encoded most and least as their class, and neutral texts that are farthest from 0."""
 MOST_MISCLASSIFIED = 40
@@ -85,7 +85,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Encodings:
-    """What the page shows of the encoder."""
+    """The encoder's part of the page."""
 
     bands: Sequence[Band]
     ticks: Sequence[tuple[float, str]]
@@ -150,7 +150,7 @@ def _farthest(rows: pd.DataFrame, most: int) -> pd.DataFrame:
 
 
 def _described(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with group, neutral, key (of a band), and columns of texts, which are empty where there are none."""
+    """The frame with group, neutral, key (of a band), text (its number), and columns of texts, "" without a text."""
     frame = frame.reset_index(drop=True)
     kind = frame["type"].astype(str)
     neutral = kind.str.startswith("neutral")
@@ -162,7 +162,7 @@ def _described(frame: pd.DataFrame) -> pd.DataFrame:
     group = texts["source_id"].where(texts["source_id"] != "", labels).where(~neutral, kind.replace(NEUTRAL_NAMES))
     # A class may have the name of a kind of neutral texts.
     key = neutral.map({True: "neutral: ", False: "class: "}) + group
-    return frame[["encoded", "label"]].assign(**texts, neutral=neutral, group=group, key=key)
+    return frame[["encoded", "label"]].assign(**texts, text=text_numbers(frame), neutral=neutral, group=group, key=key)
 
 
 def _order(frame: pd.DataFrame, classes: Sequence[str]) -> list[str]:
@@ -179,14 +179,11 @@ def _order(frame: pd.DataFrame, classes: Sequence[str]) -> list[str]:
 
 
 def _interval_of(encoder: Mapping[str, Any], name: str, own: pd.DataFrame) -> Any:
-    """The interval of a band's mean: that of the metrics, or for neutral texts one that is made in the same way."""
+    """The interval of a band's mean: of the metrics, or for neutral texts made here in the same way."""
     known = encoder.get("mean_by_feature_class_interval") or {}
     if name in known and not own["neutral"].iloc[0]:
         return known[name]
-    texts: list[Any] = list(range(len(own)))
-    if (own["input_text"] != "").all():
-        texts = [text.replace(PLACEHOLDER, word) for text, word in zip(own["input_text"], own["factual"], strict=True)]
-    return interval_of_mean(own["encoded"].to_numpy(np.float64), resampled_weights(texts))
+    return interval_of_mean(own["encoded"].to_numpy(np.float64), resampled_weights(own["text"].to_numpy()))
 
 
 def _ridge(values: NDArray[np.float64], limit: float) -> str:

@@ -1,4 +1,4 @@
-"""What a run was made of: data, seeds, arguments, and how it is made again."""
+"""The data, seeds and arguments of a run, and how the run is made again."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Reproduction:
     experiment: str | None
     """The resolved arguments as JSON."""
     recorded: bool
-    """Whether a record of the run says this; otherwise versions are those of the process that wrote the page."""
+    """Whether this is from a record of the run; otherwise the versions are from the process that wrote the page."""
 
 
 def arguments_of(trainer: Any) -> list[Argument]:
@@ -126,19 +126,15 @@ def reproduction(record: Mapping[str, Any] | None, seeds: Sequence[int | None]) 
     lines += [(name, str(record[name])) for name in ("platform", "device", "started", "finished") if record.get(name)]
     versions = {"gradiend": record.get("gradiend"), **(record.get("versions") or {})}
     experiment = record.get("experiment")
-    return Reproduction(
-        _one_line(record["command"]) if record.get("command") else None, lines,
-        [(str(name), str(value)) for name, value in versions.items() if value is not None], phases_of(record),
-        None if experiment is None else json.dumps(experiment, indent=2, ensure_ascii=False), True,
-    )  # fmt: skip
-
-
-def phases_of(record: Mapping[str, Any]) -> list[Phase]:
-    """The steps of a recorded run."""
-    return [
+    phases = [
         Phase(str(name), duration(one.get("seconds")), _memory(one.get("peak_memory_bytes")), bool(one.get("reused")))
         for name, one in (record.get("phases") or {}).items()
     ]
+    return Reproduction(
+        _one_line(record["command"]) if record.get("command") else None, lines,
+        [(str(name), str(value)) for name, value in versions.items() if value is not None], phases,
+        None if experiment is None else json.dumps(experiment, indent=2, ensure_ascii=False), True,
+    )  # fmt: skip
 
 
 def total_seconds(record: Mapping[str, Any]) -> float | None:

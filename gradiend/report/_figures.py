@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gradiend.report._words import is_number, number, step
-from gradiend.visualizer._style import shortened
+from gradiend.visualizer._style import without_middle
 
 WIDTH, HEIGHT = 330.0, 210.0
+MOST_MEANS = 240
 _LEFT, _TOP, _BOTTOM = 46.0, 20.0, 36.0
 _CHARACTER = 6.1
 """Width of a character of a label, a little more than fonts of 11 pixels need."""
@@ -131,7 +132,7 @@ class Chart:
     lines: Sequence[DrawnLine]
     rules: Sequence[tuple[float, Rule]]
     described: str
-    """What the chart shows, for those who do not see it."""
+    """A description of the chart, for readers who cannot see it."""
     width: float = field(default=WIDTH, init=False)
     height: float = field(default=HEIGHT, init=False)
 
@@ -152,7 +153,7 @@ def chart(
     xs += x_range or ()
     ys = [y for one in drawn for _, y in one.points] + [rule.value for rule in rules if not rule.vertical]
     ys += [end for one in drawn for pair in one.intervals if pair is not None for end in pair]
-    names = [shortened(one.name, _LABEL_CHARS) for one in drawn] if labels else [""] * len(drawn)
+    names = [without_middle(one.name, _LABEL_CHARS) for one in drawn] if labels else [""] * len(drawn)
     right = WIDTH - 8.0 - max(len(name) for name in names) * _CHARACTER
     bottom = HEIGHT - _BOTTOM
     x_axis = Axis(*_padded(min(xs), max(xs), log=log_x), _LEFT + 6.0, right - 8.0, log_x)
@@ -227,9 +228,9 @@ def _apart(places: Sequence[float], top: float, bottom: float) -> list[float]:
     return [moved[i] for i in range(len(places))]
 
 
-def thinned_means(values: Mapping[float, float], most: int = 240) -> list[Point]:
-    """(step, value) of at most `most` points: means over equal numbers of neighbouring steps."""
+def thinned_means(values: Mapping[float, float]) -> list[Point]:
+    """(step, value) of at most `MOST_MEANS` points: means over equal numbers of neighbouring steps."""
     steps = list(values)
-    width = max(1, math.ceil(len(steps) / most))
+    width = max(1, math.ceil(len(steps) / MOST_MEANS))
     groups = [steps[i : i + width] for i in range(0, len(steps), width)]
     return [(group[-1], sum(values[one] for one in group) / len(group)) for group in groups]

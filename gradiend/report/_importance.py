@@ -18,7 +18,7 @@ from gradiend.model._entries import named_entries
 from gradiend.model._topk import BLOCK
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
-from gradiend.visualizer._style import shortened
+from gradiend.visualizer._style import without_middle
 
 PART = "decoder-weight"
 N_ENTRIES = 10
@@ -54,7 +54,7 @@ class Cell:
 
     @property
     def density(self) -> float:
-        """The importance of an entry here, relative to that of the average entry."""
+        """The mean importance of an entry here, as a multiple of the mean importance of all entries."""
         return self.share / (self.entries / self.whole[1])
 
 
@@ -85,7 +85,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Importance:
-    """What the page shows of the trained weights."""
+    """The trained weights' part of the page."""
 
     kinds: Sequence[str]
     rows: Sequence[Row]
@@ -108,7 +108,7 @@ class Importance:
 
 
 def trained_gradiend(trainer: Any) -> ParamMappedGradiendModel | None:
-    """The trained GRADIEND of a trainer: that in memory, or that of its directory; None before a training.
+    """The trained GRADIEND of a trainer, from memory or from its directory; None before a training.
 
     The base model is not loaded.
     """
@@ -157,7 +157,8 @@ def importance_of(gradiend: ParamMappedGradiendModel, trainer: Any) -> Importanc
     several_stacks = len({name.rpartition(".")[0] for name in layers}) > 1
     rows = [
         Row(
-            shortened(name, 24) if several_stacks else name.rpartition(".")[2], [cells.get(kind) for kind in kinds],
+            without_middle(name, 24) if several_stacks else name.rpartition(".")[2],
+            [cells.get(kind) for kind in kinds],
             functools.reduce(operator.add, cells.values()),
         )
         for name, cells in layers.items()

@@ -37,7 +37,8 @@ def write_report(
         decoder = trainer.evaluate_decoder(lrs="auto")
         write_report("report.html", trainer, encoder=encoder, decoder=decoder)
 
-    What is not given is said to be not measured. The trainer and its model stay as they are, and nothing is measured.
+    A result that is not given is called not measured. The trainer and its model stay as they are, and nothing is
+    measured.
 
     Args:
         path: The file of the page, which is replaced.

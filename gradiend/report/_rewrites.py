@@ -19,14 +19,14 @@ MOST_BALANCE_TEXTS = 40
 
 @dataclass(frozen=True)
 class Moved:
-    """What came of one goal."""
+    """The outcome of one goal."""
 
     key: str
     """The key of the goal in the results."""
     title: str
     """"towards feminine", "away from feminine" or "towards neither"."""
     measured: str
-    """What `before` and `after` are."""
+    """The meaning of `before` and `after`."""
     before: float | None
     before_interval: Any
     after: float | None
@@ -84,7 +84,7 @@ class Balance:
 
 
 def moves_of(decoder: Mapping[str, Any], classes: Sequence[str], *, on_others: bool) -> list[Moved]:
-    """What came of each goal of a decoder evaluation; `on_others`: classes are strengthened on texts of the others."""
+    """The outcome of each goal of a decoder evaluation; `on_others`: a class is strengthened on texts of the others."""
     return [_moved(decoder, name, goal_of(decoder[name], name, classes, on_others)) for name in goal_entries(decoder)]
 
 
@@ -109,12 +109,11 @@ def goal_of(summary: Mapping[str, Any], key: str, classes: Sequence[str], on_oth
 
 
 def _moved(decoder: Mapping[str, Any], key: str, goal: Goal) -> Moved:
-    """What came of a goal, with the charts and the table of its measured steps."""
+    """The outcome of a goal, with the charts and the table of its measured steps."""
     summary, found = decoder[key], outcome_of(decoder[key], key, goal)
     class_factors = {decoder[other]["feature_factor"] for other in goal_entries(decoder) if other != BALANCE}
     rows = _measured_steps(decoder["grid"], goal, _kept_score(summary), is_turned(key, goal), class_factors)
-    charts = _charts(goal, rows, summary, found.before, found.limit, found.score)
-    return replace(found, charts=charts, table=rows)
+    return replace(found, charts=_charts(goal, rows, found), table=rows)
 
 
 def _kept_score(summary: Mapping[str, Any]) -> str:
@@ -123,7 +122,7 @@ def _kept_score(summary: Mapping[str, Any]) -> str:
 
 
 def kept_share(ratio: Mapping[str, Any], lms: Any, base_lms: Any) -> float | None:
-    """The kept share of the score of neutral text: the measured ratio, or else that of two scores; None without any."""
+    """The kept share of the score of neutral text: the measured ratio, else the ratio of two scores, else None."""
     if ratio.get("value") is None and is_number(lms) and base_lms:
         return lms / base_lms
     return ratio.get("value")
@@ -135,13 +134,16 @@ def is_turned(key: str, goal: Goal) -> bool:
 
 
 def outcome_of(summary: Mapping[str, Any], key: str, goal: Goal) -> Moved:
-    """What came of a goal, from its entry in the results of a decoder evaluation alone."""
+    """The outcome of a goal, from its entry in the results of a decoder evaluation alone."""
     score = _kept_score(summary)
     kept = summary.get(score) or {}
     share = kept_share(kept, summary.get("lms"), summary.get("base_lms"))
-    measured = "mean gap |difference| / sum on texts that fit all classes"
-    if key != BALANCE:
-        measured = f"P({goal.target_class}) on texts of {', '.join(goal.datasets)}"
+    measured = f"P({goal.target_class}) on texts of {', '.join(goal.datasets)}"
+    if key == BALANCE:
+        measured = "mean gap |difference| / sum on texts that fit all classes"
+    elif summary["learning_rate"] is not None and "value_interval" not in summary:
+        # Only a choice for a class has this interval: the number is a metric that a user asked for.
+        measured = key
     turned = is_turned(key, goal)
     ends = {
         name: _turned(summary.get(f"{name}_interval"), turned, whole=0.0 if name == "change" else 1.0)
@@ -201,36 +203,36 @@ def _measured_steps(
     return sorted(rows, key=lambda row: abs(row["step"]))
 
 
-def _charts(
-    goal: Goal, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], base: float | None, limit: float | None,
-    score: str,
-) -> list[Chart]:  # fmt: skip
+def _charts(goal: Goal, rows: Sequence[Mapping[str, Any]], found: Moved) -> list[Chart]:
     """The value and the kept share against the step; for balance the gap against the kept share.
 
     The search for balance moves factor and step together, so that a step alone does not say which rewrite it is.
     """
+    limit = found.limit
+    base = [] if found.before is None else [Rule(found.before, "base model")]
     measured = [row for row in rows if row["value"] is not None]
     kept = [row for row in rows if row["kept"] is not None]
     least = [Rule(limit, f"at least {step(limit)}", isinstance(goal, BalanceGoal), "limit")] if limit else []
     if isinstance(goal, BalanceGoal):
         both = sorted((row for row in measured if row["kept"] is not None), key=lambda row: row["kept"])
         points = [(row["kept"], row["value"]) for row in both]
-        best = summary["feature_factor"], summary["learning_rate"]
-        chosen = [row for row in both if (row["factor"], row["step"]) == best]
+        chosen = [row for row in both if (row["factor"], row["step"]) == (found.factor, found.step)]
         hollow = [_fails(row, limit) for row in both]
         series = [Series("gap", points, 0, [row["interval"] for row in both], hollow, joined=False)]
-        rules = [*least, *(Rule(row["kept"], "chosen", True, "chosen") for row in chosen)]
-        rules += [] if base is None else [Rule(base, "base model")]
-        found = chart(
-            "Gap between the classes", series, x_name=f"kept {score}", y_name="gap",
+        rules = [*least, *(Rule(row["kept"], "chosen", True, "chosen") for row in chosen), *base]
+        drawn = chart(
+            "Gap between the classes", series, x_name=f"kept {found.score}", y_name="gap",
             labels=False, y_range=(0.0, 0.0), rules=rules,
         )  # fmt: skip
-        return [] if found is None else [found]
+        return [] if drawn is None else [drawn]
     steps = [abs(row["step"]) for row in rows]
     common: dict[str, Any] = {"x_name": "step (learning rate)", "log_x": True, "labels": False}
     common["x_range"] = (min(steps), max(steps)) if steps else None
-    mark = [] if summary["learning_rate"] is None else [Rule(abs(summary["learning_rate"]), "chosen", True, "chosen")]
-    name = f"P({goal.target_class})"
+    mark = [] if found.step is None else [Rule(abs(found.step), "chosen", True, "chosen")]
+    name = title = found.key
+    if found.measured != found.key:
+        name = f"P({goal.target_class})"
+        title = f"{name} on texts of {listed(goal.datasets, 2)}"
     values = Series(
         name, [(abs(row["step"]), row["value"]) for row in measured], 0, [row["interval"] for row in measured],
         [_fails(row, limit) for row in measured],
@@ -240,17 +242,14 @@ def _charts(
         [row["kept_interval"] if all(map(is_number, row["kept_interval"])) else None for row in kept],
         [_fails(row, limit) for row in kept],
     )  # fmt: skip
-    drawn = (
+    both_charts = (
+        chart(title, [values], y_name=name, y_range=(0.0, 0.0), rules=[*mark, *base], **common),
         chart(
-            f"{name} on texts of {listed(goal.datasets, 2)}", [values], y_name=name, y_range=(0.0, 0.0),
-            rules=[*mark, *([] if base is None else [Rule(base, "base model")])], **common,
-        ),
-        chart(
-            f"Kept {score}", [shares], y_name="share of the base model's",
+            f"Kept {found.score}", [shares], y_name="share of the base model's",
             rules=[*mark, Rule(1.0, "base model"), *least], **common,
         ),
     )  # fmt: skip
-    return [one for one in drawn if one is not None]
+    return [one for one in both_charts if one is not None]
 
 
 def _fails(row: Mapping[str, Any], limit: float | None) -> bool:

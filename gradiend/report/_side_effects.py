@@ -1,4 +1,4 @@
-"""What the rewrites moved beside their classes: predictions for single sentences, tokens, classes."""
+"""Side effects of the rewrites: predictions for single sentences, tokens, other classes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class SideEffects:
-    """What one rewrite moved beside its class."""
+    """The side effects of one rewrite."""
 
     key: str
     title: str
@@ -66,7 +66,7 @@ def _most_likely(rows: pd.DataFrame, column: str) -> list[tuple[str, float, floa
 
 
 def side_effects_of(key: str, frame: pd.DataFrame, title: str) -> SideEffects:
-    """What one rewrite moved, from the frame of `evaluate_side_effects`."""
+    """The side effects of one rewrite, from the frame of `evaluate_side_effects`."""
     rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
     moved = [row for row in rows if row["kind"] in (GAINED, LOST)]
     widest = max((abs(row["change"]) for row in moved), default=1.0) or 1.0

@@ -23,14 +23,14 @@ class Answer:
     answer: str
     """Two or three words."""
     good: bool | None
-    """Whether the answer is the one that is hoped for; None if it is not known."""
+    """Whether the answer is the desired answer; None if that is not known."""
     figure: str
     """The number that decides, with its name."""
     sentences: Sequence[str]
 
 
 def feature_sentence(classes: Sequence[str], words: Mapping[str, Sequence[str]], model: str) -> str:
-    """What the feature is."""
+    """The feature in a sentence."""
     told = [f"{name} ({listed(words[name])})" if words.get(name) else name for name in classes]
     return (
         f"One number, read from the gradients of {model}, says whether the word at a place in a text is of the class "
@@ -107,7 +107,7 @@ def separated(encoder: Mapping[str, Any] | None, classes: Sequence[str]) -> Answ
 
 
 def _about_new_words(held_out: Mapping[str, Any] | None) -> str:
-    """What is known of words that training has not seen: without them, a correlation may only say which word it was."""
+    """A sentence on words that training has not seen: without such words, a correlation may only tell words apart."""
     if held_out is None or not held_out["n_samples"]:
         return (
             "All test words occur in training, so this does not say whether the encoder knows the feature beyond these "

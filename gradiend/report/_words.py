@@ -49,7 +49,7 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 def probability(value: Any, digits: int = 3) -> str:
-    """A probability with `digits` decimals; one that is too small for these is said to be below the smallest."""
+    """A probability with `digits` decimals, such as 0.001; "<0.001" for one that would round to 0."""
     is_tiny = is_number(value) and 0 < value < 0.5 * 10.0**-digits
     return f"<{10.0**-digits:.{digits}f}" if is_tiny else number(value, digits)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradiend.comparison._seeds import AGGREGATES, DISPERSIONS, Cells
+from gradiend.comparison._seeds import AGGREGATES, DISPERSIONS, CellsOfSeeds
 from gradiend.evaluator._goals import goal_entries
 from gradiend.evaluator.encoder_metrics import get_correlation
 from gradiend.trainer._seed_stability import FEWEST, overlaps_with, saved_stability
@@ -85,7 +85,7 @@ class Aggregation:
         found: dict[str, dict[str, Any]] = {}
         for name in shared:
             values = np.array([one[name] for one in numbers])
-            known = Cells(self.aggregate, self.dispersion).statistics(values)
+            known = CellsOfSeeds(self.aggregate, self.dispersion).statistics(values)
             found[name] = {
                 "mean": float(np.mean(values)),
                 **{key: one for key, one in known.items() if key != "scores"},

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradiend.util._keywords import nearest, one_of
+from gradiend.util._keywords import nearest
 
 Matrix = NDArray[np.float64]
 
@@ -55,9 +55,8 @@ class Payload:
             raise TypeError(f"A comparison is a dict with measure, matrix and names; got {type(content).__name__}.")
         if "matrix" not in content:
             raise ValueError(f"A comparison has a matrix; this dict has {', '.join(map(str, content)) or 'nothing'}.")
-        ids = content.get("model_ids") or []
-        rows = [str(name) for name in content.get("rows") or ids]
-        columns = [str(name) for name in content.get("columns") or content.get("column_ids") or ids]
+        rows = _names(content, "rows", "model_ids")
+        columns = _names(content, "columns", "column_ids", "model_ids")
         numbers = [[np.nan if one is None else float(one) for one in row] for row in content["matrix"]]
         if not rows or not columns or [len(row) for row in numbers] != [len(columns)] * len(rows):
             raise ValueError(
@@ -83,7 +82,7 @@ class Payload:
 
     @property
     def meaning(self) -> str:
-        """What the numbers are."""
+        """The meaning of the numbers, for the colour bar."""
         measure = str(self.content.get("measure", "value"))
         if measure == "topk_overlap":
             return "shared weights" if self.counts else "share of the smaller set"
@@ -109,7 +108,7 @@ class Payload:
         content: Any = copied(self.content)
         for key in CELLS:
             cells = content.get(key)
-            if isinstance(cells, Sequence) and len(cells) == len(self.rows):
+            if isinstance(cells, Sequence | np.ndarray) and len(cells) == len(self.rows):
                 content[key] = [[cells[row][column] for column in picked[1]] for row in picked[0]]
         for key, names in (("rows", rows), ("columns", columns), ("column_ids", columns), ("model_ids", rows)):
             if key in content and (key != "model_ids" or [str(name) for name in content[key]] == self.rows):
@@ -168,7 +167,7 @@ class Payload:
         )
 
     def notes(self) -> str:
-        """What the numbers of several seeds are, in one line."""
+        """The meaning of the numbers of several seeds, in one line."""
         stats = [cell for row in self.content.get("cell_stats", []) for cell in row if cell]
         counts = sorted({cell["n"] for cell in stats})
         number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
@@ -178,6 +177,12 @@ class Payload:
         spread = f"; ±: {kinds[0]}" if kinds and kinds[0] != "range" else ""
         about = f"{self.content.get('seed_aggregate', 'mean')} of {number} scores"
         return about + (f" of pairs of seeds ({pairing})" if pairing else " of seeds") + spread
+
+
+def _names(content: Mapping[str, Any], *keys: str) -> list[str]:
+    """The names under the first of some keys that has names; [] without any."""
+    given = (content[key] for key in keys if content.get(key) is not None)
+    return next((names for one in given if (names := [str(name) for name in one])), [])
 
 
 def copied(content: Mapping[str, Any]) -> Any:
@@ -196,8 +201,7 @@ def _spread(cell: Mapping[str, Any] | None) -> float | list[float] | None:
 
 
 def cell_texts(payload: Payload, written: str, factor: float, display: str) -> list[list[str]]:
-    """What is written into each cell: its number and, if "stacked", its spread below."""
-    one_of("dispersion_display", display, DISPLAYS)
+    """The text of each cell: its number and, if `display` is "stacked", its spread below."""
     texts = [["–" if np.isnan(one) else _number(one * factor, written) for one in row] for row in payload.matrix]
     if display != "stacked":
         return texts

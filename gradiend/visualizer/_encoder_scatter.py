@@ -21,15 +21,12 @@ from gradiend.util._imports import install_hint
 from gradiend.util.paths import SCATTER_PLOT
 from gradiend.visualizer._encodings import Encodings, checked_frame, given_or_encoded, in_directory
 from gradiend.visualizer._output import Run, marked, plot_keywords
-from gradiend.visualizer._style import DEFAULT_CMAP, GOLDEN_RATIO, NEUTRAL_COLORS, distinct_colors, shortened
+from gradiend.visualizer._style import DEFAULT_CMAP, GOLDEN_RATIO, NEUTRAL_COLORS, distinct_colors, without_middle
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_NAME = SCATTER_PLOT
-DEFAULT_NAME_IN_DIR = "encoder_scatter.html"
 
 REQUIRED = ("encoded", "label")
 TEXT_COLUMNS = ("text", "input_text", "masked", "masked_text")
@@ -148,8 +145,8 @@ def _destination(
     if output_path is not None:
         return page_path("output_path", output_path)
     if output_dir is not None:
-        return Path(output_dir) / DEFAULT_NAME_IN_DIR
-    return in_directory(trainer, DEFAULT_NAME) if experiment_dir is None else Path(experiment_dir) / DEFAULT_NAME
+        return Path(output_dir) / "encoder_scatter.html"
+    return in_directory(trainer, SCATTER_PLOT) if experiment_dir is None else Path(experiment_dir) / SCATTER_PLOT
 
 
 def page_path(option: str, output: str | Path | None, why: str = "the scatter is a web page") -> Path | None:
@@ -296,10 +293,11 @@ def _value_order(value: str) -> tuple[int, float]:
 
 
 def _short(name: str) -> str:
-    return html.escape(shortened(" ".join(name.split()), _NAME_CHARS), quote=False)
+    return html.escape(without_middle(" ".join(name.split()), _NAME_CHARS), quote=False)
 
 
 def hover_texts(frame: pd.DataFrame, columns: Sequence[str], chars: int) -> list[str]:
+    """Return the text of each point as HTML: encoding, label, and the values of some columns, each cut to `chars`."""
     heads = "<b>encoding " + frame["encoded"].map("{:+.3f}".format) + "</b>, label " + _as_text(frame["label"])
     parts = [list(heads)]
     for column in columns:

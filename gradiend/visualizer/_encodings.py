@@ -35,7 +35,7 @@ def in_directory(run: Run | None, name: str) -> Path | None:
 
 
 def given_or_encoded(run: Run | None, given: Encodings | None, split: str | Sequence[str]) -> Encodings:
-    """The given encodings, or those that a run makes of some splits; ValueError if there is neither."""
+    """The given encodings, or else the encodings of some splits by a run; ValueError if there is neither."""
     if given is not None:
         return given
     if run is None:
@@ -90,7 +90,7 @@ class EncodingGroup:
         return self.source if self.target is None else f"{self.source}{ARROW}{self.target}"
 
     def of_split(self, split: str) -> EncodingGroup:
-        """The group with the values of a split, and those that are in no split."""
+        """The group with the values of a split and the values that are in no split."""
         own = np.isin(self.splits, [split, ""])
         return replace(self, values=self.values[own], splits=self.splits[own])
 
@@ -182,17 +182,17 @@ def merged(
 
     A group under two titles raises ValueError, and so does a name that fits no group, unless `ignore_missing`.
     """
-    title_of: dict[EncodingGroup, str] = {}
+    chosen: dict[EncodingGroup, str] = {}
     for title, names in members.items():
         for name in names:
             for group in find_groups(groups, name, "legend_group_mapping", missing_ok=ignore_missing):
-                if title_of.setdefault(group, title) != title:
-                    raise ValueError(f"legend_group_mapping has {group.key!r} in {title_of[group]!r} and {title!r}.")
+                if chosen.setdefault(group, title) != title:
+                    raise ValueError(f"legend_group_mapping has {group.key!r} in {chosen[group]!r} and {title!r}.")
     unions = {
-        title: _union(title, [group for group, chosen in title_of.items() if chosen == title])
-        for title in dict.fromkeys(title_of.values())
+        title: _union(title, [group for group, own in chosen.items() if own == title])
+        for title in dict.fromkeys(chosen.values())
     }
-    return list(dict.fromkeys(unions[title_of[group]] if group in title_of else group for group in groups))
+    return list(dict.fromkeys(unions[chosen[group]] if group in chosen else group for group in groups))
 
 
 def _union(title: str, groups: Sequence[EncodingGroup]) -> EncodingGroup:

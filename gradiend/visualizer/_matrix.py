@@ -55,6 +55,8 @@ class ColorScale:
             raise ValueError(f"scale='power' needs scale_gamma above 0, for instance 0.5; got {self.gamma}.")
         if self.scale == "log" and not self.signed and self.vmin is not None and self.vmin <= 0:
             raise ValueError(f"scale='log' needs vmin above 0; got {self.vmin}.")
+        if self.vmax is not None and self.vmax <= 0 and self.vmin is None and not self.signed:
+            raise ValueError(f"vmax must be above 0 where no number is negative; got {self.vmax}.")
         if self.vmin is not None and self.vmax is not None and self.vmin >= self.vmax:
             raise ValueError(f"vmin must be below vmax; got {self.vmin} and {self.vmax}.")
         colormap(self.cmap)
@@ -65,18 +67,22 @@ class ColorScale:
         return 0.5 if self.scale == "sqrt" else self.gamma or 1.0
 
     def norm(self, matrix: Matrix) -> Normalize:
-        """Make the scale over `matrix`, from 0 (log: its smallest positive value) to its largest value."""
+        """Make the scale over `matrix`, by default from 0 (log: its smallest positive value) to its largest value."""
         from matplotlib.colors import LogNorm, Normalize, PowerNorm  # noqa: PLC0415 - optional
 
         if self.signed:
             return self._signed_norm(matrix)
-        largest = float(matrix[~np.isnan(matrix)].max()) if not np.isnan(matrix).all() else 1.0
-        high = largest if self.vmax is None else self.vmax
+        known = matrix[~np.isnan(matrix)]
+        high = float(known.max(initial=0.0)) or 1.0 if self.vmax is None else self.vmax
+        low = self.vmin
+        if low is None:
+            low = float(known.min(initial=high, where=known > 0)) if self.scale == "log" else 0.0
+        if low >= high:
+            # All numbers are the same, or lie beyond the one limit that is given: the other end is a decade away.
+            low, high = (high / 10, high) if self.vmin is None else (low, 10 * low)
         if self.scale == "log":
-            low = float(np.nanmin(matrix, initial=high, where=matrix > 0)) if self.vmin is None else self.vmin
-            # A similarity of nothing has no logarithm: it takes the lowest colour.
-            return LogNorm(low if low < high else high / 10, high, clip=True)
-        low = 0.0 if self.vmin is None else self.vmin
+            # A similarity of 0 has no logarithm: `clip` gives it the lowest colour.
+            return LogNorm(low, high, clip=True)
         if self.scale == "linear":
             return Normalize(low, high)
         return PowerNorm(self.exponent, low, high)
@@ -134,7 +140,7 @@ class HeatmapOptions(PlotOptions):
 
     def __post_init__(self) -> None:
         require_matplotlib()
-        ColorScale(self.row_metric_cmap, self.row_metric_vmin, self.row_metric_vmax)
+        ColorScale(self.row_metric_cmap, self.row_metric_vmin, self.row_metric_vmax, signed=True)
 
     def colors(self, *, signed: bool = False) -> ColorScale:
         """The colours of the cells."""
@@ -160,16 +166,16 @@ class HeatmapOptions(PlotOptions):
 
 @dataclass(frozen=True)
 class DrawnMatrix:
-    """What is drawn."""
+    """A matrix with its names, texts, colours and groups, as a heatmap draws it."""
 
     values: Matrix
     """NaN where nothing was measured."""
     rows: Sequence[str]
     columns: Sequence[str]
     texts: Sequence[Sequence[str]]
-    """What is written into each cell."""
+    """The text of each cell."""
     meaning: str
-    """What the colours stand for."""
+    """The text of the colour bar."""
     colors: ColorScale
     row_groups: Groups
     column_groups: Groups
@@ -189,7 +195,7 @@ class DrawnMatrix:
     def metric(self) -> dict[str, float]:
         """The numbers beside the rows."""
         given = by_text(self.options.row_metric)
-        return {name: float(given[name]) for name in given if name in self.rows}
+        return {name: float(one) for name, one in given.items() if name in self.rows and one is not None}
 
     @property
     def annotated(self) -> bool:

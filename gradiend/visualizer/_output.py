@@ -93,7 +93,7 @@ def checked_plot_options(plot: Callable[..., Any], given: Mapping[str, Any]) -> 
 
 
 _TRAINER_HAS = ("experiment_dir", "target_classes")
-"""What a plot takes from a trainer: a directory, or classes, which a trainer may have to read its data for."""
+"""Every trainer has one of these; the first is asked first, because a trainer may read its data for the second."""
 
 
 def _check(name: str, value: Any, annotation: str) -> None:
@@ -168,7 +168,7 @@ def plot_is_possible() -> bool:
 
 
 class Run(Protocol):
-    """What plots take of a trainer; each takes a part of it."""
+    """The attributes and methods of a trainer that plots use; no plot uses all of them."""
 
     @property
     def run_id(self) -> str | None: ...
@@ -244,11 +244,11 @@ class FigureOptions(PlotOptions):
 
     @property
     def legend(self) -> dict[str, Any]:
-        """Where the user wants the legend, for `add_legend`; the figure chooses what is None."""
+        """The place of the legend that the user wants, for `add_legend`; the figure chooses where a value is None."""
         return {"loc": self.legend_loc, "bbox_to_anchor": self.legend_bbox_to_anchor, "ncol": self.legend_ncol}
 
     def path(self, output: str | Path | None, ways: str) -> Path | None:
-        """The file, whose extension is that of `img_format`; ValueError for a figure for nobody, see `ways`."""
+        """The file, with the extension of `img_format`; ValueError, with `ways`, if it is neither saved nor shown."""
         path = None if output is None else with_format(output, self.img_format)
         require_destination(path, self.show or self.return_fig_ax, ways)
         return path
@@ -309,7 +309,7 @@ def require_destination(path: Path | None, show: bool, ways: str) -> None:
 
 
 def checked_output(output: str | Path | None, visible: bool) -> Path | None:
-    """Return the argument `output` of a plot as a path, or raise ValueError for a format or for a figure for nobody."""
+    """Return `output` as a path; raise ValueError for an unknown format, or for a plot neither saved nor shown."""
     path = None if output is None else Path(output)
     require_destination(path, visible, "output")
     if path is not None:

@@ -95,10 +95,10 @@ def shown(name: str, width: int = _NAME_WIDTH, lines: int = 3) -> str:
     room = width * lines
     # The name is shortened until it fits when broken between words; below half of the room, it is broken anywhere.
     while not _fits(wrapped, width, lines) and room > width * lines // 2:
-        wrapped = _wrap(shortened(text, room), width)
+        wrapped = _wrap(without_middle(text, room), width)
         room -= 1
     if not _fits(wrapped, width, lines):
-        text = shortened(text, width * lines)
+        text = without_middle(text, width * lines)
         wrapped = [text[start : start + width] for start in range(0, len(text), width)]
     drawn = "\n".join(wrapped)
     # matplotlib leaves a label that starts with "_" out of legends; a zero-width space is not seen.
@@ -121,7 +121,7 @@ def _fits(wrapped: list[str], width: int, lines: int) -> bool:
     return len(wrapped) <= lines and all(len(line) <= width for line in wrapped)
 
 
-def shortened(text: str, room: int) -> str:
+def without_middle(text: str, room: int) -> str:
     """Leave out the middle of `text` if it has more than `room` characters."""
     if len(text) <= room:
         return text

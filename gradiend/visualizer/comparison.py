@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DAGGER = " †"
-"""What stands behind the name of a model that has not converged."""
+"""The mark behind the name of a model that has not converged."""
 
 
 @plot_keywords

@@ -27,10 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-DEFAULT_NAME = CONVERGENCE_PLOT
-
 SPREADS = {"minmax": "smallest to largest", "iqr": "quartiles", "ci95": "95 % interval of the mean"}
-"""What is drawn around the means of a class → what a reader calls it."""
+"""The spread that is shaded around the means of a class → its name in the legend."""
 
 _MARKERS_A_LINE = 25
 _SHADE = 0.18
@@ -87,7 +85,7 @@ def plot_training_convergence(
     if experiment_dir is None and trainer is not None:
         experiment_dir = trainer.experiment_dir
     if output is None and experiment_dir is not None:
-        output = Path(experiment_dir) / DEFAULT_NAME
+        output = Path(experiment_dir) / CONVERGENCE_PLOT
     path = options.path(output, "output, experiment_dir or a trainer with an experiment_dir")
     if class_spread is not None:
         one_of("class_spread", class_spread, SPREADS)
@@ -190,7 +188,7 @@ def training_curves(
 
 
 def _band(stats: Mapping[str, Any], of: str, name: str, spread: str | None) -> dict[float, tuple[float, float]] | None:
-    """Return step → (low, high) of a label or class."""
+    """Return step → (low, high), the ends of a spread around the means of a label or class; None without a spread."""
     if spread is None:
         return None
 

@@ -177,7 +177,7 @@ def word_rows(encodings: Encodings, target_col: str, max_words: int | None = Non
     frame = checked_frame(encodings, ("encoded", "source_id", target_col))
     if "type" in frame.columns:
         frame = frame[~frame["type"].astype(str).str.startswith("neutral")]
-    frame = frame[frame[target_col].notna() & frame["source_id"].notna()]
+    frame = frame[frame[target_col].notna() & frame["source_id"].notna()].reset_index(drop=True)
     if frame.empty:
         raise ValueError(f"The encoder frame has no row with a class and a word (source_id and {target_col}).")
     spelled = frame[target_col].astype(str).str.strip()
@@ -189,7 +189,7 @@ def word_rows(encodings: Encodings, target_col: str, max_words: int | None = Non
             "label": frame["label"].astype(np.float64) if "label" in frame.columns else 0.0,
         }
     )  # fmt: skip
-    rows = rows.join(frame[[name for name in frame.columns if name not in rows.columns]]).reset_index(drop=True)
+    rows = rows.join(frame[[name for name in frame.columns if name not in rows.columns]])
     by_word = rows.groupby(["class", "key"])["word"]
     sizes = by_word.transform("size")
     if max_words is not None:
@@ -323,7 +323,7 @@ def outliers(values: NDArray[np.float64], rule: str | None, k: float) -> list[in
     else:
         distance = np.abs(values - values.mean()) - k * values.std()
     order = np.argsort(-distance, kind="stable")
-    # a distance of rounding is none
+    # A distance within the rounding error does not count.
     return [int(index) for index in order if distance[index] > 1e-9]
 
 

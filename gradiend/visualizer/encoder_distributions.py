@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DEFAULT_NAME = ENCODER_PLOT
-DEFAULT_NAME_IN_DIR = "encoder_distributions"
-
 MAX_POINTS = 800
 """Points drawn for a group; more would be one blot and a large file."""
 
@@ -150,8 +147,8 @@ def _destination(trainer: Run, output: str | Path | None, output_dir: str | Path
     if output is None and output_dir is not None:
         # A run_id may name a subfolder; here it is part of a file name.
         prefix = "" if trainer.run_id is None else f"{safe_name(trainer.run_id.replace('/', '_'))}_"
-        return Path(output_dir) / f"{prefix}{DEFAULT_NAME_IN_DIR}"
-    return in_directory(trainer, DEFAULT_NAME) if output is None else output
+        return Path(output_dir) / f"{prefix}encoder_distributions"
+    return in_directory(trainer, ENCODER_PLOT) if output is None else output
 
 
 # The figure

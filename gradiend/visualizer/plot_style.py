@@ -97,7 +97,7 @@ class PlotStyleConfig:
 
 @dataclass(frozen=True, repr=False)
 class PlotStyleStatus(Shown):
-    """What figures are drawn with."""
+    """The packages, the font and the arrows that figures are drawn with."""
 
     packages: Mapping[str, bool]
     """Package → whether it is installed."""
@@ -122,7 +122,7 @@ class PlotStyleStatus(Shown):
 
 
 class _Chosen:
-    """What `configure_plot_style` was called with last."""
+    """The argument of the last call of `configure_plot_style`."""
 
     config = PlotStyleConfig()
 

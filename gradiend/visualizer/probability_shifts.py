@@ -37,13 +37,13 @@ Grid = Mapping[Any, Mapping[str, Any]]
 
 LIKELIHOOD = "likelihood"
 LMS_RATIO = 0.99
-"""Share of the base model's LMS below which the default policy selects no candidate."""
+"""The share of the base model's LMS that a candidate must keep, for results that do not say it."""
 
-LMS_FLOOR = 94.0
-"""Highest lower end of the LMS panel, in per cent of the base model's LMS, so that the panel shows the limit."""
+LMS_BELOW = 5.0
+"""How far the LMS panel reaches below the limit at most, in per cent of the base model's LMS."""
 
 LMS_MARGIN = 0.6
-"""Per cent of the LMS panel that are left free above and below the points."""
+"""Free room in the LMS panel above and below the points, in per cent of the base model's LMS."""
 
 BASE_STYLE = (0, (5, 3))
 _LINE_STYLES = ("-", "--", "-.", ":")
@@ -153,8 +153,10 @@ class ShiftCurves:
     datasets: tuple[str, ...]
     """Dataset classes; each has a panel."""
     selected: tuple[Selected, ...]
-    score: str = "LMS"
+    score: str
     """Name of the score by which candidates were judged."""
+    limit: float
+    """The share of the base model's score that a candidate must keep."""
 
     def series(self, value: Callable[[GridPoint], float | None]) -> list[list[tuple[float, float]]]:
         """Return sorted (step, value) of the points of each |feature factor|, with the base model at 0."""
@@ -181,7 +183,7 @@ def shift_curves(
     summaries by class (`<class>_weaken` where the class was made less likely). By default all classes of the grid are
     drawn, and the selected candidate of each that has one is marked; a missing class or summary raises ValueError.
     """
-    # Grids that a likelihood policy has scored have other numbers of tokens, of which only the ratios can be compared.
+    # A likelihood policy scores each rewrite on another number of tokens, so that only ratios can be compared.
     by_ratio = any("scored_until" in (entry.get("lms") or {}) for entry in grid.values())
     base = _point(grid["base"], 0.0, 0.0, by_ratio) if "base" in grid else None
     points = []
@@ -213,8 +215,9 @@ def shift_curves(
             "evaluate_decoder(plot=True) fills in."
         )
     selected = _selected(results, classes, target_classes, strengthen)
-    score = LIKELIHOOD if by_ratio else "LMS"
-    return ShiftCurves(base, moved, tuple(classes), tuple(datasets), selected, score)
+    limits = [one["least_share"] for one in results.values() if isinstance(one, Mapping) and "least_share" in one]
+    score, limit = LIKELIHOOD if by_ratio else "LMS", limits[0] if limits else LMS_RATIO
+    return ShiftCurves(base, moved, tuple(classes), tuple(datasets), selected, score, limit)
 
 
 def _point(entry: Mapping[str, Any], factor: float, rate: float, by_ratio: bool) -> GridPoint:
@@ -255,8 +258,7 @@ def _selected(
 def shift_figure(curves: ShiftCurves, options: FigureOptions = USUAL) -> Figure:
     """Draw one panel for the LMS and one for the texts of each dataset class, above a common signed axis.
 
-    Vertical lines are selected candidates, dashed lines the base model; points whose LMS is below 99 % of the base
-    model's are hollow.
+    Vertical lines are selected candidates, dashed lines the base model; points whose LMS is below the limit are hollow.
     """
     panels = 1 + len(curves.datasets)
     columns = 2 if panels >= _TWO_COLUMNS_FROM else 1
@@ -303,14 +305,14 @@ def _draw_lms(ax: Axes, curves: ShiftCurves) -> list[Line2D]:
         top = _highest(ax.lines)
         ax.set_ylim(0.0, 1.12 * top if top > 0 else 1.0)
         return []
-    base, limit = curves.base_lms, 100 * LMS_RATIO
+    base, limit = curves.base_lms, 100 * curves.limit
 
     def per_cent(point: GridPoint) -> float | None:
         return None if point.lms is None else 100 * point.lms / base
 
     _draw_series(ax, curves, per_cent, color=REFERENCE_COLOR, label=curves.score, marker="o")
     shares = [share for point in curves.points if (share := per_cent(point)) is not None]
-    floor = max(LMS_FLOOR, min([limit, *shares]) - LMS_MARGIN)
+    floor = max(limit - LMS_BELOW, min([limit, *shares]) - LMS_MARGIN)
     ax.set_ylim(floor, max([100.0, *shares]) + LMS_MARGIN)
     below = [point.step for point in curves.points if point.lms is not None and 100 * point.lms / base < floor]
     if below:
@@ -320,7 +322,7 @@ def _draw_lms(ax: Axes, curves: ShiftCurves) -> list[Line2D]:
         ax.axhline(100.0, color=REFERENCE_COLOR, linestyle=BASE_STYLE, linewidth=1.0, label="base model"),
         ax.axhline(
             limit, color="#CC0000", linestyle=":", linewidth=1.3,
-            label=f"{LMS_RATIO:.0%} of the base model's {curves.score}\n(hollow points are below, triangles far below)",
+            label=f"{limit:g}% of the base model's {curves.score}\n(hollow points are below, triangles far below)",
         ),
     ]  # fmt: skip
 
@@ -362,7 +364,7 @@ def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
 
 
 def _keeps_lms(point: GridPoint, curves: ShiftCurves) -> bool:
-    return point.lms is None or curves.base_lms is None or point.lms >= LMS_RATIO * curves.base_lms
+    return point.lms is None or curves.base_lms is None or point.lms >= curves.limit * curves.base_lms
 
 
 def _highest(lines: Iterable[Line2D]) -> float:

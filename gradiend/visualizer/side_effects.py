@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NEEDED = ("kind", "group", "name", "context", "before", "after", "change", "low", "high", "n", "n_texts")
 GAINED_COLOR, LOST_COLOR = distinct_colors(2)
 NOT_ESTIMABLE = "interval not estimable"
-"""What stands where an interval would stand if anything varied."""
+"""The words in place of an interval that cannot be estimated, because nothing varies."""
 _ROW = 0.27
 """Height of a bar or of a class, in inches."""
 

@@ -173,7 +173,6 @@ def plot_topk_overlap_heatmap(
     options = HeatmapOptions.of(locals())
     path = options.path(output_path)
     one_of("value", value, VALUES)
-    one_of("seed_group_policy", seed_group_policy, POLICIES)
     colors = options.colors()
     written = options.number_format("fmt", fmt, counts=value == "intersection")
 
