@@ -196,19 +196,22 @@ def base_of_adapter(name_or_path: str | Path, config: Mapping[str, Any]) -> str:
 
 
 @torch.no_grad()
-def attach_adapter(model: Any, place: str, name: str, base: str) -> None:
-    """Put the adapter of a folder, or of the hub, into the plain model `base`, in place, with PEFT's dtypes."""
+def attach_adapter(model: Any, place: str, name: str, base: str, at: Mapping[str, Any]) -> None:
+    """Put the adapter of a folder, or of the hub, into the plain model `base`, in place, with PEFT's dtypes.
+
+    `at` is empty, or has the `revision` of an adapter on the hub.
+    """
     require_package("peft", f"The adapter in {place}", "large")
     # PeftModel.from_pretrained does the same around one more module.
     from peft import PeftConfig, inject_adapter_in_model, set_peft_model_state_dict  # noqa: PLC0415
     from peft.tuners.tuners_utils import cast_adapter_dtype  # noqa: PLC0415
     from peft.utils.save_and_load import load_peft_weights  # noqa: PLC0415
 
-    config = PeftConfig.from_pretrained(place)
+    config = PeftConfig.from_pretrained(place, **at)
     if problem := _problem_of_kind(config):
         raise ValueError(f"The model in {place} is {problem}")
     config.inference_mode, config.base_model_name_or_path = True, base
-    tensors = load_peft_weights(place, device=str(model.device))
+    tensors = load_peft_weights(place, device=str(model.device), **at)
     try:
         inject_adapter_in_model(config, model, name)
         cast_adapter_dtype(model, name)
