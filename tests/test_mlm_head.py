@@ -143,6 +143,12 @@ class TestInputs:
         with pytest.raises(ValueError, match=r"No \[MASK\]"):
             words.tokenize(["the cat"], ["he"])
 
+    def test_label_numbers_are_not_taken_for_the_mask_token(self):
+        tokenizer = tiny.llama_tokenizer()
+        tokenizer.mask_token = tokenizer.convert_ids_to_tokens(1)
+        words = CausalWithHead(tokenizer, "<unk>", LABELS, pooling_length=3, max_length=64)
+        assert [word.tokens for word in words.tokenize_known(TEXTS[:3], LABELS)] == [(0,), (1,), (2,)]
+
     def test_a_data_set_gives_model_inputs(self):
         frame = pd.DataFrame({"masked": TEXTS, "label": FACTUAL})
         data = DataFrameMLMDataset(frame, tiny.gpt2_tokenizer())

@@ -205,7 +205,10 @@ def select_dimensions(
         raise ValueError(f"threshold and topk need one importance per dimension, shape ({size},); got {found}.")
     elif any(importance[place].isnan().any() for place in blocks(slice(0, size))):
         raise ValueError("The importance contains NaN: check the weights or gradients that it was made of.")
-    importance = None if importance is None else importance.detach()
+    if importance is not None:
+        importance = importance.detach()
+        # `Selection.largest` reads the bits of floating-point numbers.
+        importance = importance if importance.is_floating_point() else importance.double()
     selection = Selection(size, importance, mask, threshold, places=places, team=team)
     allowed = selection.n_allowed()
     if not allowed:

@@ -99,6 +99,10 @@ class CausalWithHead(Objective):
     def unknown_id(self) -> None:
         """See `Objective.unknown_id`: words become numbers of labels."""
 
+    def tokenize_known(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
+        """See `Objective.tokenize_known`: `tokenize` refuses every word that is no label."""
+        return self.tokenize(masked_texts, words)
+
     def _remembered(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord | None]:
         unknown = sorted({word for word in words if word.lower() not in self._numbers})
         if unknown:
