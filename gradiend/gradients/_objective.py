@@ -154,10 +154,6 @@ class Objective(ABC):
                 )
         return encoded
 
-    def __call__(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
-        """See `tokenize`."""
-        return self.tokenize(masked_texts, words)
-
     def tokenize(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
         """Tokenize each word at the first placeholder of its text; the latest results are remembered.
 

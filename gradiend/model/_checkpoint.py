@@ -44,7 +44,7 @@ from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from gradiend.util._files import read_json, remove
 from gradiend.util._keywords import known_keywords
 from gradiend.util._tensor_files import read_tensors, write_tensors
-from gradiend.util.paths import FILES, WEIGHT_FILES
+from gradiend.util.paths import FILES, weight_file
 
 logger = logging.getLogger(__name__)
 
@@ -190,10 +190,10 @@ def save_model_weights(directory: str | Path, state: Mapping[str, Tensor], use_s
 
 def find_weights(directory: str | Path) -> Path:
     """The weight file in a directory. Raises FileNotFoundError for a directory without a weight file."""
-    found = [Path(directory) / name for name in WEIGHT_FILES if (Path(directory) / name).is_file()]
-    if not found:
+    found = weight_file(directory)
+    if found is None:
         raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {WEIGHTS_BIN}.")
-    return found[0]
+    return found
 
 
 @known_keywords("load_model_weights", suggest=False)

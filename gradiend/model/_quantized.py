@@ -31,11 +31,12 @@ WAY_OUT = (
 
 def is_quantized(parameter: Tensor) -> bool:
     """Whether a parameter holds codes of a quantized weight, which may be stored in a floating-point type too."""
-    return (
-        not parameter.is_floating_point()
-        or parameter.dtype.itemsize < 2
-        or any(cls.__module__.partition(".")[0] == PACKAGE for cls in type(parameter).__mro__)
-    )
+    return not parameter.is_floating_point() or parameter.dtype.itemsize < 2 or _is_of_package(parameter)
+
+
+def _is_of_package(parameter: Tensor) -> bool:
+    """Whether bitsandbytes has quantized a parameter. It need not be installed: a module's name identifies a class."""
+    return any(cls.__module__.partition(".")[0] == PACKAGE for cls in type(parameter).__mro__)
 
 
 def float_dtype(model: nn.Module) -> torch.dtype:
@@ -117,9 +118,8 @@ def foreign_quantization(model: nn.Module) -> str | None:
     """What quantizes a model otherwise than by bitsandbytes, as the rest of a sentence; None if nothing does."""
     quantization = quantization_of_model(model)
     quantized = [parameter for parameter in model.parameters() if is_quantized(parameter)]
-    own = [p for p in quantized if any(cls.__module__.partition(".")[0] == PACKAGE for cls in type(p).__mro__)]
     method = None if quantization is None else str(quantization.get("quant_method", ""))
-    if own and len(own) == len(quantized) and (method is None or method.startswith(PACKAGE)):
+    if quantized and all(map(_is_of_package, quantized)) and (method is None or method.startswith(PACKAGE)):
         _say_once()
         return None
     if any(".ao.nn" in type(part).__module__ for part in model.modules()):

@@ -127,7 +127,11 @@ class RewriteRecord(Shown):
 
 def _require_version(version: Any) -> None:
     if version != FORMAT_VERSION:
-        newer = " A newer version wrote it: update gradiend." if isinstance(version, int) and version > 1 else ""
+        newer = (
+            " A newer version wrote it: update gradiend."
+            if isinstance(version, int) and version > FORMAT_VERSION
+            else ""
+        )
         raise ValueError(f"format_version is {version!r}; this version of gradiend reads {FORMAT_VERSION}.{newer}")
 
 

@@ -109,7 +109,7 @@ class Shards:
         if selection is not None and selection.dtype == torch.bool:
             selection = selection[start : start + size]
         elif selection is not None:
-            if not bool((selection[1:] > selection[:-1]).all()):
+            if not entry.rises():
                 raise ValueError(f"A sharded GRADIEND needs a map whose indices rise; those of {entry.name} do not.")
             inside = (selection >= start) & (selection < start + size)
             selection = selection[inside] - start
