@@ -233,7 +233,7 @@ class GradientEngine:
 
         self.stream([word], [word], [Side.FACTUAL], add)
         with alone():
-            # Every process for itself: the first pass takes long, and none has to wait for another one's.
+            # Each process makes the first pass alone, so that none waits for the slow first pass of another.
             found = float(self._forward_derivatives([word], direction[None], 1, None, UnfinishedResult()))
         # An adapter may be more precise than the model around it.
         precise = all(weight.dtype.itemsize >= 4 for weight in self.model.parameters() if weight.is_floating_point())

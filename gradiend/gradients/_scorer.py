@@ -26,8 +26,8 @@ CHECKED_ROWS = 2
 T = TypeVar("T")
 U = TypeVar("U")
 _HOLDS: WeakKeyDictionary[nn.Module, set[tuple[Any, ...]]] = WeakKeyDictionary()
-"""What was found to hold of a model, so that it is checked once and not by every scorer. What does not hold is not
-kept, since weights that are not finite for a moment must not slow down later passes."""
+"""Model → the checks that it has passed, so that each check is made once and not by every scorer. A check that fails is
+not kept, because weights that are not finite for a moment must not slow down later passes."""
 
 
 def _word_log_probs(logits: Tensor, batch: WordBatch) -> Tensor:
@@ -64,7 +64,7 @@ class WordScorer:
         self._sharded = is_sharded(model)
 
     def once(self, check: Callable[..., bool], *given: Any, of: tuple[Any, ...] = ()) -> bool:
-        """Whether `check(*given)`; not called where it was true of the same modules before, with the same `of`."""
+        """Whether `check(*given)` is true; not called again if it was true of the same modules and `of` before."""
         known = _HOLDS.setdefault(self.model, set())
         dtype = next(self.model.parameters()).dtype
         fact = (check.__qualname__, type(self.objective), dtype, *map(type, self.model.modules()), *of)

@@ -160,8 +160,8 @@ def count_batches(words: Sequence[TokenizedWord], batch_size: int) -> int:
 def even_batches(lengths: Sequence[int], size: int, count: int) -> list[slice]:
     """The batches of items with falling lengths, of at most `size` items, for `count` processes.
 
-    Those of several processes have about equal costs, so that no process waits long for another one. Where full batches
-    would leave one waiting, there is a batch more for each.
+    The batches of several processes have about equal costs, so that no process waits long for another one. If full
+    batches would leave a process waiting, each process gets one batch more.
     """
     n = len(lengths)
     if count == 1 or not n:

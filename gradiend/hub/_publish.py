@@ -36,9 +36,9 @@ CALLS = {
     "delta": 'apply_delta(model, "{place}")',
     "rewritten model": 'AutoModel….from_pretrained("{repo_id}"{where})',
 }
-"""What it is → the call that loads it."""
+"""Kind → the call that loads it."""
 MARKS = {CONTEXT: "GRADIEND", REWRITE_RECORD: "rewritten model", DELTA_FILE: "delta"}
-"""The file by which a folder is told → what the folder holds."""
+"""Name of a file → the kind of what a folder with such a file holds."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,7 +68,7 @@ class Published(Shown):
 
     @property
     def place(self) -> str:
-        """The name by which every call that loads takes it: `hf://owner/name@commit/sub/folder`."""
+        """The name that every loading call takes: `hf://owner/name@commit/sub/folder`."""
         pinned = f"@{self.commit}" if self.commit else ""
         return f"hf://{self.repo_id}{pinned}" + (f"/{self.subfolder}" if self.subfolder else "")
 
@@ -107,7 +107,7 @@ class Published(Shown):
 
 @runtime_checkable
 class Publishable(Protocol):
-    """What is in memory and can write what is to be published."""
+    """An object in memory, such as a model, that can write what is to be published."""
 
     def write_to_publish(self, folder: Path) -> Path:
         """Write it into an empty folder, unless it is on disk already; return its place."""

@@ -38,7 +38,9 @@ class Remote:
     head: str | None = None
     """The last commit of the branch; None for a repository that is not there."""
     private: bool = True
+    """Whether the repository is private, or would be made private."""
     has_branch: bool = False
+    """Whether the branch that is asked for exists."""
     files: Mapping[str, RepoFile] = field(default_factory=dict)
     """Path → what the hub says of the file."""
 

@@ -111,7 +111,7 @@ def inner_model(peft_model: Any) -> Any:
 
 
 def adapter_state(model: Any, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The tensors of the active adapter's file, by the names in it; `state` has other values for those of the model."""
+    """Name in the active adapter's file → tensor. The tensors of `state` replace those of the model."""
     from peft import get_peft_model_state_dict  # noqa: PLC0415 - an optional package
 
     state = model.state_dict(keep_vars=True) if state is None else dict(state)
@@ -153,8 +153,8 @@ def outside_adapter(model: nn.Module, names: list[str]) -> list[str]:
 def save_adapted(model: Any, directory: str | Path, base: str | None, *, place: str | Path | None = None) -> None:
     """Write the active adapter into a folder, as PEFT loads it.
 
-    `base` is the name or path of the plain model; if it is None, its weights are written into the folder too, whose
-    later `place` is named, if it will be moved.
+    `base` is the name or path of the plain model. If `base` is None, the plain model's weights are written into the
+    folder too, and the adapter names the folder, or the `place` to which the folder will be moved.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)

@@ -114,7 +114,10 @@ class Architecture:
 
 
 def parse_device(name: str, value: Any) -> torch.device:
-    """The device that `value` is, names or counts; errors (TypeError, ValueError) name the argument `name`."""
+    """The device that `value` is, or that its name or number means; errors name the argument `name`.
+
+    Raises TypeError or ValueError for another value.
+    """
     if isinstance(value, bool) or not isinstance(value, (str, int, torch.device)):
         raise TypeError(f"{name} must be a device, such as 'cpu' or 'cuda:0'; got {value!r:.60}.")
     try:

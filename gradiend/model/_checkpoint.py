@@ -2,11 +2,11 @@
 
 config.json                     format_version, architecture, mapping, metadata, checksums of the other files
 model.safetensors               or pytorch_model.bin, never both
-mapping_indices.safetensors     flat indices per parameter, where that is the smaller form
-mapping_masks.safetensors       bool masks (uint8) per parameter, where that is
-training.json                   how it was trained, if known
-card.json                       what was measured of it, as far as its card, README.md, says it
-base_model_digest.safetensors   a sample of the weights of the base model that it was trained on
+mapping_indices.safetensors     flat indices of each parameter for which indices are smaller than a mask
+mapping_masks.safetensors       bool masks (uint8) of each parameter for which a mask is smaller than indices
+training.json                   how the GRADIEND was trained, if known
+card.json                       what was measured of the GRADIEND, as far as the card (README.md) says it
+base_model_digest.safetensors   a sample of the weights of the base model that the GRADIEND was trained on
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from gradiend.util.paths import FILES, weight_file
 logger = logging.getLogger(__name__)
 
 FIELDS = {"indices": "indices_file", "mask": "masks_file"}
+"""Form of a selection → the key in config.json for the name of the file with the selections of this form."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safet
 def read_checkpoint(directory: str | Path, *, with_mapping: bool = False, verify: bool = True) -> Checkpoint:
     """Read and verify all files; the parameter map is read, and required, only with `with_mapping`.
 
-    Without `verify`, files are not compared with their checksums, which takes a pass over all bits.
+    Only with `verify` are files compared with their checksums, which takes a pass over all bits.
 
     Raises FileNotFoundError for a missing file or map, and a ValueError that names the file for contents that do not
     fit.

@@ -183,4 +183,6 @@ def one_goal(strengthen: T | None, weaken: T | None) -> tuple[T, bool] | None:
             f"strengthen={strengthen!r} and weaken={weaken!r} are two rewrites: give one of them. (With two classes, "
             "strengthening one weakens the other.)"
         )
-    return (strengthen, True) if strengthen is not None else None if weaken is None else (weaken, False)
+    if strengthen is not None:
+        return strengthen, True
+    return None if weaken is None else (weaken, False)

@@ -1,4 +1,4 @@
-"""What a repository on a hub, or a local folder, holds: GRADIENDs, deltas, rewritten models; without their weights."""
+"""A list of the GRADIENDs, deltas and rewritten models in a repository or folder, made without reading weights."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ class ListedGradiend:
     """A GRADIEND, a delta or a rewritten model in a repository or folder."""
 
     subfolder: str
-    """What loads it as `subfolder=`: a folder, or the file of a delta; empty for the top."""
+    """The `subfolder=` that loads it: a folder, or the file of a delta; empty for the top of the repository."""
     kind: Literal["GRADIEND", "delta", "rewritten model"]
     """What it is."""
     classes: tuple[str, ...]
-    """The classes, the one that is encoded positive first; of a rewrite, the class that it moves."""
+    """The classes of a GRADIEND, first the class that is encoded positive; or the class that a rewrite moves."""
     base_model: str | None
     """The name or path of the base model."""
     base_model_revision: str | None
     """The commit of the base model on a hub, if it is known."""
     entries: int | None
-    """The number of entries of the base model that it reads, or changes; None if that is not recorded."""
+    """The number of the base model's entries that a GRADIEND reads or a rewrite changes; None if it is not recorded."""
     size: int
     """The bytes of its files."""
     correlation: float | None
@@ -129,7 +129,7 @@ def list_gradiends(place: str | Path, revision: str | None = None) -> GradiendLi
 
 
 def _found(root: Path, sizes: Mapping[str, int], headers: Mapping[str, Any]) -> Iterator[ListedGradiend]:
-    """What the small files below `root` describe; `sizes` has all files, also those that are not here."""
+    """Yield what the small files below `root` describe; `sizes` also has the files that were not downloaded."""
     folders = {folder_of(name) for name in sizes}
     for name in sorted(folders | headers.keys()):
         try:

@@ -97,7 +97,7 @@ def keep_layout(model: nn.Module) -> None:
         if getattr(scales, "packing_format_for_cpu", False):
             layer.state_dict()
         if scales.absmax.dim() == 2:
-            # What reading the state leaves out of undoing the packing.
+            # Reading the state undoes the packing of the codes, but not that of the scales.
             scales.absmax = scales.absmax.T.reshape(-1).float()
 
 

@@ -254,7 +254,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         return model
 
     def on_shards(self, base_model: Any) -> Self:
-        """This process's part of this model; `base_model` is its base model, or a copy, sharded by rows.
+        """This process's part of this model, around `base_model`: the same base model or a copy, sharded by rows.
 
         Raises ValueError if `base_model` is not sharded by rows.
         """
@@ -377,8 +377,9 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
             cls = LATER["default model class"]()  # noqa: PLW0642 - the abstract class stands for this one
         load_directory, base_model, kwargs = resolve_directory(load_directory, base_model, kwargs)
         shape, load_arguments = split_gradiend_arguments(kwargs)
-        given = (load_directory, base_model)
-        load_directory, base_model = (unwrapped(one) if isinstance(one, nn.Module) else one for one in given)
+        load_directory, base_model = (
+            unwrapped(one) if isinstance(one, nn.Module) else one for one in (load_directory, base_model)
+        )
         sure = require_gradiend_model or base_model is not None
         load_directory = at_hand(load_directory, subfolder, revision, sure=sure, verify=verify)
         same_device = load_arguments.pop("encoder_decoder_same_device", False)
@@ -405,7 +406,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
             model = cls(loaded, gradiend, *extra, source=source or "factual", target=target or "diff")
             if isinstance(load_directory, (str, Path)):
                 model._loaded[model._recorded_base] = model._base_digest()
-                # Now, before the branch moves on in the cache.
+                # Later, the branch may have another commit in the cache.
                 model._recorded_revision = cached_revision(str(load_directory), revision)
         if not mapped:
             model.base_model.to(base_place)
