@@ -318,6 +318,12 @@ class TestNew:
         assert types(TinyBase().to("meta")) == ["meta", "meta", "meta"]
         assert types(TinyBase().to("meta"), device_encoder="cpu") == ["cpu", "meta", "meta"]
 
+    @pytest.mark.parametrize("name", ["device", "device_encoder", "device_base_model"])
+    def test_a_device_that_is_not_here_is_refused_before_anything_is_loaded(self, name):
+        for place in ("cuda:99", torch.device("cuda", 99)):
+            with pytest.raises(ValueError, match=r"no device 'cuda:99' here; the number of GPUs .* is \d+\."):
+                load("nothing of this name", **{name: place})
+
     def test_a_map_of_another_model_is_refused_before_anything_is_built(self):
         with pytest.raises(KeyError, match="elsewhere"):
             load("tiny", param_map={"elsewhere": spec((2,), "all")})

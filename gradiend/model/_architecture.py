@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -132,6 +132,22 @@ def cuda_device(device: Device = None) -> torch.device:
     return torch.device("cuda" if device is None else device)
 
 
+def gpu_count() -> int:
+    """The number of GPUs that PyTorch can use here."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def require_devices(places: Iterable[torch.device]) -> None:
+    """Raise ValueError for a CUDA device that is not here."""
+    count = gpu_count()
+    for place in places:
+        if place.type == "cuda" and (place.index or 0) >= count:
+            raise ValueError(
+                f"There is no device {str(place)!r} here; the number of GPUs that PyTorch finds is {count}. Give "
+                "another device, such as 'cpu', or install PyTorch with support for CUDA and a driver."
+            )
+
+
 def default_devices(n_gpus: int, encoder_decoder_same_device: bool = False) -> tuple[str, str, str]:
     """Devices of (encoder, decoder, base model), each as large as the others, on a machine with `n_gpus` GPUs."""
     if n_gpus == 0:
@@ -159,7 +175,7 @@ def resolve_device_config_for_model(
 
     Raises TypeError or ValueError for an argument that is no device.
     """
-    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    n_gpus = gpu_count()
     rule = default_devices(n_gpus, encoder_decoder_same_device)
     if n_gpus and processes().count > 1:
         # Each process has a GPU of its own.

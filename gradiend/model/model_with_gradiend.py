@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from gradiend.model._architecture import Device, cuda_device, resolve_device_config_for_model
+from gradiend.model._architecture import Device, cuda_device, require_devices, resolve_device_config_for_model
 from gradiend.model._base_model import (
     BASE_REVISION,
     BaseDigest,
@@ -220,7 +220,8 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         Raises:
             AssertionError: A raw input comes without a label.
             FloatingPointError: The gradient is infinite or undefined.
-            ValueError: A gradient has another length, or `return_float` is True and there are several latents.
+            ValueError: A gradient has another length, or `return_float` is True and there are several latents or
+                gradients.
         """
         if return_float and self.gradiend.latent_dim != 1:
             raise ValueError(f"return_float needs one latent; this GRADIEND has {self.gradiend.latent_dim}.")
@@ -235,6 +236,8 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         if not is_finite(flat):
             raise FloatingPointError("The gradient to encode has infinite or undefined entries.")
         latent = self.gradiend.forward_encoder(flat)
+        if return_float and latent.numel() != 1:
+            raise ValueError(f"return_float needs one gradient; got gradients of shape {tuple(flat.shape)}.")
         return latent.item() if return_float else latent
 
     def with_original_base_model(self, new_base: Any) -> Self:
@@ -370,7 +373,8 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
             PermissionError: The login of this machine may not read a repository.
             ConnectionError: A hub cannot be reached, and its files are not in the cache.
             ValueError: The base model has other weights than the checkpoint was trained on, or is wrapped, compiled,
-                quantized or adapted in an unsupported way; or a file of the checkpoint was damaged or changed.
+                quantized or adapted in an unsupported way; a device is not here; or a file of the checkpoint was
+                damaged or changed.
             TypeError: None or two load directories are given.
         """
         if cls is ModelWithGradiend:
@@ -389,6 +393,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         *halves, base_place, _ = resolve_device_config_for_model(
             device, device_encoder, device_decoder, device_base_model, same_device
         )
+        require_devices(halves if mapped else [*halves, base_place])
         shape |= zip(("device_encoder", "device_decoder"), halves, strict=True)
         if isinstance(load_directory, (str, Path)) and is_checkpoint(load_directory):
             model = cls._from_checkpoint(Path(load_directory), base_model, shape, load_arguments, verify=verify)
