@@ -191,7 +191,7 @@ class Objective(ABC):
         unknown = self.unknown_id
         strange = sorted({word for word, item in zip(words, tokenized, strict=True) if unknown in item.tokens})
         if unknown is not None and strange:
-            shown, mark = ", ".join(map(repr, strange[:10])), self.tokenizer.unk_token
+            shown, mark = ", ".join(f"{word!r:.60}" for word in strange[:10]), self.tokenizer.unk_token
             raise ValueError(
                 f"The tokenizer does not know {shown}: {mark!r} stands for it, whose gradient says nothing about the "
                 "word. Remove these rows, or use a model that has the words."
