@@ -98,6 +98,7 @@ def load_base_model(cls: Any, place: Any, arguments: Mapping[str, Any], **record
 
 def identity_of(base_model: Any) -> str:
     """The name or path that finds a base model again: the argument, or `name_or_path` of an instance, or ""."""
+    # Only the models of transformers have a name for certain.
     return str(base_model if isinstance(base_model, (str, Path)) else getattr(base_model, "name_or_path", ""))
 
 

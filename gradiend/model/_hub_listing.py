@@ -176,10 +176,7 @@ def _correlation(folder: Path) -> float | None:
 def _rewritten(root: Path, name: str, sizes: Mapping[str, int]) -> ListedGradiend:
     record = read_rewrite_record(root / name)
     size = sum(size for file, size in sizes.items() if folder_of(file) == name)
-    return ListedGradiend(
-        name, "rewritten model", _moved(record.choice), record.base_model, None, None, size, None,
-        None if record.choice is None else record.choice.direction,
-    )  # fmt: skip
+    return _of_choice(record.choice, subfolder=name, kind="rewritten model", base_model=record.base_model, size=size)
 
 
 def _delta(name: str, header: str, sizes: Mapping[str, int]) -> ListedGradiend:
@@ -187,14 +184,17 @@ def _delta(name: str, header: str, sizes: Mapping[str, int]) -> ListedGradiend:
     choice = (content.get("rewrite") or {}).get("choice")
     choice = None if choice is None else RewriteChoice(**choice)
     entries = sum(int(one["num_entries"]) for one in content["parameters"])
+    return _of_choice(
+        choice, subfolder=name, kind="delta", base_model=content["base_model"], entries=entries, size=sizes[name]
+    )
+
+
+def _of_choice(choice: RewriteChoice | None, *, entries: int | None = None, **known: Any) -> ListedGradiend:
+    """A rewrite with what is known of it; the class and the goal are those that a decoder evaluation chose."""
+    classes, goal = ((), None) if choice is None else ((choice.target_class,), choice.direction)
     return ListedGradiend(
-        name, "delta", _moved(choice), content["base_model"], None, entries, sizes[name], None,
-        None if choice is None else choice.direction,
-    )  # fmt: skip
-
-
-def _moved(choice: RewriteChoice | None) -> tuple[str, ...]:
-    return () if choice is None else (choice.target_class,)
+        classes=classes, base_model_revision=None, entries=entries, correlation=None, goal=goal, **known
+    )
 
 
 def _delta_files(sizes: Mapping[str, int]) -> list[str]:

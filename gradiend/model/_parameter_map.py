@@ -158,7 +158,10 @@ class MappedParameter:
         missing = [key for key in ("shape", "repr") if key not in spec]
         if missing:
             raise ValueError(f"The map entry of {name!r} lacks {' and '.join(missing)}; it has {', '.join(spec)}.")
-        shape = tuple(int(size) for size in spec["shape"])
+        try:
+            shape = tuple(int(size) for size in spec["shape"])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"The shape of {name!r} must be a list of sizes; got {spec['shape']!r:.60}.") from error
         representation = one_of(f"repr of {name!r}", spec["repr"], ("all", "mask", "indices"))
         if representation == "all":
             return cls(name, shape)

@@ -22,6 +22,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from gradiend._version import __version__
+from gradiend.model._base_model import identity_of
 from gradiend.model._hub import local_delta, local_with_file
 from gradiend.model._parameter_map import MappedParameter, bits, digest_of, index_dtype
 from gradiend.model._refusals import inside
@@ -423,6 +424,5 @@ def delta_of(base_model: nn.Module, changed: Iterator[tuple[str, Tensor]], rewri
             changes.append(change)
     if not changes:
         raise ValueError("The rewritten model equals the base model in every bit: there is no delta to export.")
-    # Only the models of transformers have a name for certain.
-    name = str(getattr(base_model, "name_or_path", ""))
-    return Delta(tuple(changes), name, hash_model_weights(base_model), backbone_prefix(base_model), rewrite)
+    fingerprint = hash_model_weights(base_model)
+    return Delta(tuple(changes), identity_of(base_model), fingerprint, backbone_prefix(base_model), rewrite)

@@ -146,12 +146,10 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         return self.gradiend.named_parameters(f"{prefix}.gradiend" if prefix else "gradiend", *args, **kwargs)
 
     def _tables(self) -> tuple[str, Sequence[Table]]:
-        # Only the models of transformers have a name for certain.
-        name = getattr(self.base_model, "name_or_path", "")
         heading, network = self.gradiend._tables()
         signs = sorted((self._direction or {}).items(), key=lambda item: -item[1])
         known = {
-            "base model": f"{type(self.base_model).__name__} {name!r}",
+            "base model": f"{type(self.base_model).__name__} {identity_of(self.base_model)!r}",
             "classes": ", ".join(f"{name} ({sign:+d})" for name, sign in signs if sign),
             "reads": f"{self.source} gradients",
             "reproduces": None if self.target is None else f"{self.target} gradients",
