@@ -267,6 +267,8 @@ def test_an_adapter_on_a_hub_is_loaded_at_the_revision_that_is_asked_for(place, 
         digests = [source_digest("owner/adapter")]
         assert same_bits(earlier.base_model.state_dict(), first)
         assert same_bits(latest.base_model.state_dict(), second)
+        same_after_loading(earlier, tmp_path / "checkpoint")
+        assert not (tmp_path / "checkpoint" / "base_model").exists()
         hub.commit("owner/adapter", folders[0])
         assert same_bits(AutoModelForLM.from_pretrained("owner/adapter").state_dict(), first)
         assert source_digest("owner/adapter") not in digests
