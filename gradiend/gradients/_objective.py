@@ -46,7 +46,7 @@ class Objective(ABC):
     name: ClassVar[str]
     """The name by which the objective can be asked for, and which messages use."""
     task: ClassVar[str | None] = None
-    """What models of this kind do, as the hub names it, for cards; None if no name is known."""
+    """The task of models of this kind, as the hub names it, for cards; None if no name is known."""
     arguments: ClassVar[Mapping[str, Any]] = {}
     """Further arguments of the model's forward pass."""
     folder: ClassVar[str | None] = None
@@ -132,7 +132,7 @@ class Objective(ABC):
         return self.tokenizer.unk_token_id
 
     def encode(self, texts: Sequence[str], **arguments: Any) -> Any:
-        """What the tokenizer makes of texts, with offsets and a mask of special tokens; the tokenizer does not change.
+        """The tokenizer's result for texts, with offsets and a mask of special tokens; the tokenizer does not change.
 
         Args:
             texts: At least one text.
@@ -207,7 +207,7 @@ class Objective(ABC):
         """The tokens that are read and scored, given a text's tokens and the word's place; None: not scorable."""
 
     def _written(self, word: str) -> str:
-        """What stands at the placeholder while a text is tokenized."""
+        """The text that stands at the placeholder while a text is tokenized."""
         return word
 
     def _right_of(self, after: str) -> str:

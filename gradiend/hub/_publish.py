@@ -1,4 +1,4 @@
-"""What is on this machine → a folder as it will be published → one commit on a hub."""
+"""Publishing: files on this machine → a folder as it will be published → one commit on a hub."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ MARKS = {CONTEXT: "GRADIEND", REWRITE_RECORD: "rewritten model", DELTA_FILE: "de
 
 @dataclass(frozen=True, repr=False)
 class Published(Shown):
-    """What `push_to_hub` has published, or would publish."""
+    """The result of `push_to_hub`: what was published, or what a dry run would publish."""
 
     repo_id: str
     """The repository."""
     subfolder: str | None
     """The folder in the repository; None for the repository itself."""
     kind: str
-    """What it is: GRADIEND, delta or rewritten model."""
+    """The kind of what is published: GRADIEND, delta or rewritten model."""
     base_model: str
     """The name of the base model in the published files."""
     private: bool
@@ -255,7 +255,7 @@ def _require_empty(dry_run: str | Path) -> None:
 def _committed(
     published: Published, target: Target, source: Source, files: Mapping[str, Path], base_model: str | None, title: str
 ) -> Published:
-    """What was published, after a commit of the files; where the reason of a failure may pass, it is tried again."""
+    """Make a commit of the files, again if the reason of a failure may pass, and return what was published."""
     waits = iter(WAITS)
     while True:
         try:

@@ -55,7 +55,7 @@ _WORDS = ("tokenizer.json", "vocab.json", "added_tokens.json")
 
 @dataclass(frozen=True)
 class Source:
-    """What is to be published, and where it is on this machine; see the subclasses."""
+    """Something to publish, and its place on this machine; see the subclasses."""
 
     place: Path
     """The folder; for a delta, the file."""
@@ -66,7 +66,7 @@ class Source:
 
     @staticmethod
     def at(place: str | Path, *, include_base_model: bool = False) -> Source:
-        """What is at a path: a checkpoint, the folder of a run with one in `model/`, a delta or a rewritten model.
+        """The source at a path: a checkpoint, the folder of a run with one in `model/`, a delta or a rewritten model.
 
         With `include_base_model`, the base model of a checkpoint, a local folder, is put into it. Raises
         FileNotFoundError if there is nothing, ValueError if it is none of these, a file is damaged, or no base model
@@ -121,7 +121,7 @@ class Source:
 
     @property
     def _other_way(self) -> str:
-        """What else helps, for the error of a base model that others do not find."""
+        """A further way out, for the error of a base model that others do not find."""
         return ""
 
     @property
@@ -167,7 +167,7 @@ class Source:
         return replace(record, base_model=base_model, choice=choice)
 
     def _without_revision(self, known: Any, base_model: str) -> Any:
-        """What is known, without the revision of the base model if the model has another name now."""
+        """The known facts, without the revision of the base model if the base model has another name now."""
         if not isinstance(known, Mapping) or base_model == self.base_model:
             return known
         return {name: value for name, value in known.items() if name != BASE_REVISION}

@@ -28,7 +28,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER = "adapter"
 """The key of a checkpoint's metadata for the name of its base model's active adapter."""
 PREFIX = "base_model.model."
-"""What PEFT writes before the name of each tensor."""
+"""The beginning of the name of each tensor in a file of PEFT."""
 DEFAULT = "default"
 """The name under which PEFT loads an adapter."""
 KINDS = ("LORA", "ADALORA", "LOHA", "LOKR", "OFT", "IA3")
@@ -145,7 +145,7 @@ def without_adapter(model: Any) -> Any:
 
 
 def outside_adapter(model: nn.Module, names: list[str]) -> list[str]:
-    """Those of the named parameters of an adapted model that the adapter's folder does not hold."""
+    """The `names` of parameters that the folder of the active adapter does not hold; empty for a plain model."""
     inside = adapter_parameters(model)
     return [name for name in names if name not in inside] if inside else []
 

@@ -148,7 +148,7 @@ def require_devices(places: Iterable[torch.device]) -> None:
             )
 
 
-def default_devices(n_gpus: int, encoder_decoder_same_device: bool = False) -> tuple[str, str, str]:
+def default_devices(n_gpus: int, encoder_decoder_same_device: bool) -> tuple[str, str, str]:
     """Devices of (encoder, decoder, base model), each as large as the others, on a machine with `n_gpus` GPUs."""
     if n_gpus == 0:
         return "cpu", "cpu", "cpu"

@@ -62,7 +62,7 @@ class Checkpoint:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     training: Any = None
     facts: Mapping[str, Any] | None = None
-    """What was measured of these weights, see `gradiend.model._checkpoint_files.carried_facts`."""
+    """The facts that were measured of these weights, see `gradiend.model._checkpoint_files.carried_facts`."""
 
 
 def is_checkpoint(directory: str | Path) -> bool:
@@ -99,7 +99,7 @@ def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safet
     write_facts(directory, checkpoint.facts)
 
 
-def read_checkpoint(directory: str | Path, *, with_mapping: bool = False, verify: bool = True) -> Checkpoint:
+def read_checkpoint(directory: str | Path, *, with_mapping: bool, verify: bool = True) -> Checkpoint:
     """Read and verify all files; the parameter map is read, and required, only with `with_mapping`.
 
     Only with `verify` are files compared with their checksums, which takes a pass over all bits.
@@ -249,7 +249,7 @@ def _mapping_paths(config: Path, content: Mapping[str, Any]) -> dict[str, Path]:
     return {kind: config.parent / Path(str(content[key])).name for kind, key in FIELDS.items() if content.get(key)}
 
 
-def read_mapping(config: Path, content: Mapping[str, Any], *, verify: bool = True) -> ParameterMap:
+def read_mapping(config: Path, content: Mapping[str, Any], *, verify: bool) -> ParameterMap:
     """Undo `write_mapping`; `content` is `mapping` in the file `config`. Errors are those of `read_checkpoint`."""
     paths = _mapping_paths(config, content)
     files = {kind: read_tensors(path, verify=verify) for kind, path in paths.items()}

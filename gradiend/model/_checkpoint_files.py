@@ -41,7 +41,7 @@ README.md is a file of the checkpoint too, as long as no person has edited it.""
 OF_WEIGHTS = "of_weights"
 """The key of training.json and card.json for the checksum of the weights that they describe."""
 FOLDERS = [paths.OWN_BASE_MODEL, paths.OWN_TOKENIZER]
-"""The folders of a checkpoint; the registry of objectives adds those of kinds of models."""
+"""The folders of a checkpoint. The registry of objectives adds the folders of kinds of models."""
 LAST = (paths.ADAPTER_CONFIG, paths.CONFIG_FILE, paths.REWRITE_RECORD)
 """The files that say a folder is complete, in the order in which they are moved."""
 
@@ -118,7 +118,7 @@ def read_training(directory: Path, *, verify: bool = True) -> dict[str, Any] | N
 
 
 def read_facts(directory: Path) -> dict[str, Any]:
-    """What card.json says of the weights in a folder; {} if it is missing, damaged, or of other weights."""
+    """The facts in card.json about the weights beside it; {} for a missing or damaged file, and for other weights."""
     try:
         content = read_checked_json(directory / paths.FACTS)
     except FileNotFoundError:
@@ -149,7 +149,7 @@ def write_facts(directory: Path, carried: Mapping[str, Any] | None) -> None:
 
 @by_first
 def add_facts(directory: Path, found: Mapping[str, Any]) -> None:
-    """Add facts to card.json; to the facts that are objects, such as that of all goals, the new entries are added."""
+    """Add facts to card.json. Of a fact that has an entry for each goal, only the entries that are given change."""
     before = read_facts(directory)
     known = dict(before)
     for name, value in found.items():

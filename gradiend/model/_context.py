@@ -154,7 +154,7 @@ def encoding_direction(feature_definition: Any) -> dict[str, int]:
 
 
 def moving_factor(
-    direction: Mapping[str, int] | None, target: str | None, name: str | None, *, strengthen: bool = True
+    direction: Mapping[str, int] | None, target: str | None, name: str | None, *, strengthen: bool
 ) -> float:
     """The feature factor that strengthens (or weakens) a class: −label of the class, +label for target="alternative".
 

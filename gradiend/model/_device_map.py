@@ -113,7 +113,7 @@ def _same(one: torch.device, other: torch.device) -> bool:
 
 
 def copy_of(base_model: Any) -> Any:
-    """A deep copy of a model, whose parts lie where those of the original do."""
+    """A deep copy of a model, whose parts lie on the devices of the original's parts."""
     made = copy.deepcopy(base_model)
     places = vars(base_model).get("hf_device_map")
     if places is None or not is_dispatched(base_model):

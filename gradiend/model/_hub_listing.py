@@ -39,7 +39,7 @@ class ListedGradiend:
     subfolder: str
     """The `subfolder=` that loads it: a folder, or the file of a delta; empty for the top of the repository."""
     kind: Literal["GRADIEND", "delta", "rewritten model"]
-    """What it is."""
+    """The kind of this entry."""
     classes: tuple[str, ...]
     """The classes of a GRADIEND, first the class that is encoded positive; or the class that a rewrite moves."""
     base_model: str | None
@@ -53,11 +53,11 @@ class ListedGradiend:
     correlation: float | None
     """The correlation of encodings and labels in the test split, else in validation; None if neither is recorded."""
     goal: str | None = None
-    """What a rewrite does: strengthen, weaken or balance."""
+    """The aim of a rewrite: strengthen, weaken or balance; None if it is not known, and for a GRADIEND."""
 
 
 class GradiendList(Shown, list[ListedGradiend]):
-    """What `list_gradiends` has found, in the order of the subfolders; it shows itself and becomes a frame."""
+    """The result of `list_gradiends`, in the order of the subfolders; it shows itself and becomes a frame."""
 
     def __init__(self, entries: Iterable[ListedGradiend], place: str) -> None:
         super().__init__(sorted(entries, key=lambda one: one.subfolder))
@@ -65,7 +65,7 @@ class GradiendList(Shown, list[ListedGradiend]):
         """The folder, or the repository with its commit."""
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each, with the fields of `ListedGradiend` as columns."""
+        """A frame with a row for each entry; its columns are the fields of `ListedGradiend`."""
         return pd.DataFrame([asdict(one) for one in self], columns=list(ListedGradiend.__dataclass_fields__))
 
     def _tables(self) -> tuple[str, Sequence[Table]]:
@@ -87,7 +87,7 @@ class GradiendList(Shown, list[ListedGradiend]):
 
 @known_keywords("list_gradiends", suggest=False)
 def list_gradiends(place: str | Path, revision: str | None = None) -> GradiendList:
-    """What a repository on a hub, or a local folder, holds, without downloading weights.
+    """The GRADIENDs, deltas and rewritten models in a repository on a hub or a folder; weights are not downloaded.
 
         for one in list_gradiends("owner/name"):
             print(one.subfolder, one.classes)
@@ -162,7 +162,7 @@ def _gradiend(root: Path, name: str, sizes: Mapping[str, int]) -> ListedGradiend
 
 
 def _correlation(folder: Path) -> float | None:
-    """The correlation in the metrics beside a checkpoint, else that of its training."""
+    """The correlation in the metrics beside a checkpoint, else the correlation in its training.json."""
     for path in sorted(folder.parent.glob(METRICS)):
         value = read_json(path).get("correlation")
         if value is not None:
@@ -198,7 +198,7 @@ def _of_choice(choice: RewriteChoice | None, *, entries: int | None = None, **kn
 
 
 def _delta_files(sizes: Mapping[str, int]) -> list[str]:
-    """The files that may be deltas: those of safetensors that belong to no model."""
+    """The files that may be deltas: safetensors files that belong to no model."""
     paths = [PurePosixPath(name) for name in sizes if name.endswith(".safetensors")]
     models = {PurePosixPath(name).parent for name in sizes if PurePosixPath(name).name in (CONFIG, ADAPTER_CONFIG)}
     return [

@@ -202,7 +202,7 @@ class ParameterMap(Sequence[MappedParameter]):
         return f"ParameterMap({self.described()})"
 
     def described(self) -> str:
-        """How many entries of how many parameters are in the map."""
+        """A text with the numbers of entries and of parameters in the map."""
         share, count = self.size / max(self.unpruned_size, 1), f"{len(self)} parameter{'' if len(self) == 1 else 's'}"
         if self.size == self.unpruned_size:
             return f"all {self.size:,} entries of {count}"
@@ -314,7 +314,7 @@ class ParameterMap(Sequence[MappedParameter]):
 
 
 def _joined(parameters: Sequence[MappedParameter], whole_from: float) -> MappedParameter:
-    """One parameter with the entries of several selections, or with all entries if these are the share `whole_from`."""
+    """One parameter with the entries of several selections; with all entries if these are at least a share of them."""
     first = parameters[0]
     if any(one.selection is None for one in parameters):
         return MappedParameter(first.name, first.shape)

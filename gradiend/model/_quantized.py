@@ -62,12 +62,12 @@ def as_config(quantization: Mapping[str, Any]) -> BitsAndBytesConfig:
 
 
 def quantization_of_model(model: nn.Module) -> dict[str, Any] | None:
-    """See `quantization_of`; None too for a module that is no model of transformers."""
+    """The result of `quantization_of` for a model; None also for a module that is no model of transformers."""
     return quantization_of(model.config) if isinstance(model, PreTrainedModel) else None
 
 
 def bits_of(quantization: Mapping[str, Any]) -> str:
-    """How a quantized model is held, for people: "8 bits" or "4 bits (nf4)"."""
+    """The precision of a quantized model, for people: "8 bits" or "4 bits (nf4)"."""
     return f"4 bits ({quantization.get('bnb_4bit_quant_type')})" if quantization.get("load_in_4bit") else "8 bits"
 
 
@@ -115,7 +115,7 @@ def _say_once() -> None:
 
 
 def foreign_quantization(model: nn.Module) -> str | None:
-    """What quantizes a model otherwise than by bitsandbytes, as the rest of a sentence; None if nothing does."""
+    """The method other than bitsandbytes that quantizes a model, for a sentence; None if there is no such method."""
     quantization = quantization_of_model(model)
     quantized = [parameter for parameter in model.parameters() if is_quantized(parameter)]
     method = None if quantization is None else str(quantization.get("quant_method", ""))

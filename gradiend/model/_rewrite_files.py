@@ -65,7 +65,7 @@ class RewriteChoice:
     base_lms: float | None = None
     """The language-modelling score of the base model."""
     facts: Mapping[str, Any] | None = field(default=None, repr=False)
-    """What else was measured, which the card says."""
+    """Further measurements, which the card says."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -246,7 +246,7 @@ class Delta(Shown):
     rewrite: RewriteRecord | None = None
     """The record of the rewrite; None for the difference of two models."""
     card: str | None = None
-    """The text for people that the file holds, in Markdown; None without one."""
+    """The text for people, in Markdown, that the file holds; None for a file without such a text."""
 
     def _tables(self) -> tuple[str, list[Table]]:
         made = ""

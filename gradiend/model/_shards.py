@@ -153,7 +153,7 @@ class Shards:
         counts = self.counts(own)
 
         def blocks() -> Iterator[Tensor]:
-            """Send this process's entries to the first process, which yields those of all in order."""
+            """Send this process's entries to the first process, which yields the entries of all processes in order."""
             distributed, team = torch.distributed, self.team
             flat = values.detach().reshape(len(values), math.prod(shape[1:]))
             for rank, place in self.places(counts):

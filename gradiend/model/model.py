@@ -64,7 +64,7 @@ class GradiendModel(Shown, nn.Module):
     _has_map = False
     mapping: ParameterMap | None = None
     shards: Shards | None = None
-    """How the entries are divided over processes; None for a GRADIEND in one piece."""
+    """The division of the entries over processes; None for a GRADIEND in one piece."""
 
     def __init__(
         self, input_dim: int, latent_dim: int, activation_encoder: str = "tanh", activation_decoder: str = "id",
@@ -212,7 +212,7 @@ class GradiendModel(Shown, nn.Module):
         return headline, [facts("", self._facts())]
 
     def _facts(self) -> dict[str, object]:
-        """What a person should know of the network, without reading its weights."""
+        """The facts that a person should know of the network; no weight is read."""
         places = dict.fromkeys((str(self.device_encoder), str(self.device_decoder)))
         weights = f"{str(self.torch_dtype).removeprefix('torch.')} on {' and '.join(places)}"
         if not self.is_built:
@@ -314,7 +314,7 @@ class GradiendModel(Shown, nn.Module):
         return self._through(self.decoder, h, "latent_dim", self.latent_dim)
 
     def _through(self, half: nn.Sequential | None, values: Any, name: str, size: int) -> Tensor:
-        """What encoder or decoder makes of values, whose last dimension must be `size`."""
+        """The output of encoder or decoder for values, whose last dimension must be `size`."""
         weight = self._built_linear(half).weight
         if not isinstance(values, Tensor):
             hint = " Dicts of gradients need a ParamMappedGradiendModel." if isinstance(values, Mapping) else ""

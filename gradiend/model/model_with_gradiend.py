@@ -128,7 +128,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
 
     @property
     def task(self) -> str | None:
-        """What the base model does, as the hub names it, such as "fill-mask"; None if that is not known."""
+        """The task of the base model, as the hub names it, such as "fill-mask"; None if the task is not known."""
         return self.gradiend.kwargs.get("task")
 
     @property

@@ -162,7 +162,7 @@ def train_mlm_head(
 
 @torch.no_grad()
 def pooled_states(model: DecoderModelWithMLMHead, words: Sequence[TokenizedWord], pad_token_id: int) -> Tensor:
-    """What the head reads at the placeholder of each word: (N, hidden_size), float32 on the CPU."""
+    """The vector that the head reads at the placeholder of each word: (N, hidden_size), float32 on the CPU."""
     result = torch.empty(len(words), model.mlm_head_weight.shape[1])
     batches = batches_by_length(words, FORWARD_BATCH_SIZE, pad_token_id)
     total = count_batches(words, FORWARD_BATCH_SIZE)
