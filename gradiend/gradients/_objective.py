@@ -154,6 +154,10 @@ class Objective(ABC):
                 )
         return encoded
 
+    def __call__(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
+        """Call `tokenize`: `words` of a model, a second name of its objective, is called like a function."""
+        return self.tokenize(masked_texts, words)
+
     def tokenize(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
         """Tokenize each word at the first placeholder of its text; the latest results are remembered.
 
