@@ -117,6 +117,13 @@ def test_labels_of_a_whole_text_count_from_its_second_token_on(before):
     found = WordScorer(model, words).log_probs(collate([word], 0))
     text = ids[before:][None]
     assert torch.allclose(found, -(text.shape[1] - 1) * model(input_ids=text, labels=text).loss, atol=1e-5)
+    for inputs in (
+        "the cat",
+        {"input_ids": ids, "labels": ids},
+        {"input_ids": [1], "attention_mask": [1], "labels": [1]},
+    ):
+        with pytest.raises(TypeError, match="a dict with tensors input_ids, attention_mask, labels"):
+            words.words_of(inputs)
     labels = torch.full_like(ids, -100).index_fill(0, torch.tensor([before]), 5)
     with pytest.raises(ValueError, match="no label"):
         words.words_of({"input_ids": ids, "attention_mask": mask, "labels": labels})

@@ -176,6 +176,9 @@ class TestPruneAndShare:
         assert copy.feature_class_encoding_direction == DIRECTION
 
     def test_to_moves_both(self, model):
+        with pytest.raises(TypeError, match="dtype is fixed at construction"):
+            model.to(torch.float64)
+        assert model.base_model.body.dense.weight.dtype == torch.float32
         assert model.to("meta") is model
         assert model.base_model.device.type == model.gradiend.device_encoder.type == "meta"
         assert model_with_gradiend(KINDS["mixed"]).cpu().base_model.device.type == "cpu"

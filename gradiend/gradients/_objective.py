@@ -266,10 +266,13 @@ class Objective(ABC):
     def words_of(self, inputs: Mapping[str, Tensor]) -> list[TokenizedWord]:
         """The inverse of `inputs_of`, for 1-D inputs or a batch that is padded on either side.
 
-        Raises ValueError for an input without label.
+        Raises TypeError for inputs that are no tensors of these names, and ValueError for an input without label.
         """
+        names = ("input_ids", "attention_mask", "labels")
+        if not isinstance(inputs, Mapping) or not all(isinstance(inputs.get(name), Tensor) for name in names):
+            raise TypeError(f"Model inputs must be a dict with tensors {', '.join(names)}; got {inputs!r:.60}.")
         words = []
-        rows = (torch.atleast_2d(inputs[name]).tolist() for name in ("input_ids", "attention_mask", "labels"))
+        rows = (torch.atleast_2d(inputs[name]).tolist() for name in names)
         for ids, mask, labels in zip(*rows, strict=True):
             kept = [(token, label) for token, attended, label in zip(ids, mask, labels, strict=True) if attended]
             scored = [(i, label) for i, (_, label) in enumerate(kept) if label != IGNORED]

@@ -172,11 +172,12 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
 
     def to(self, device: Any) -> Self:  # type: ignore[override]
         """Move base model and GRADIEND; a base model that a device map has placed stays there. Returns self."""
+        # The GRADIEND refuses a dtype, before the base model would take it.
+        self.gradiend.to(device)
         if is_dispatched(self.base_model):
             logger.warning("The base model stays where its device map has put it; the GRADIEND moves to %s.", device)
         else:
             self.base_model.to(device)
-        self.gradiend.to(device)
         return self
 
     def cpu(self) -> Self:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
 from gradiend.gradients import Objective, TokenizedWord
-from gradiend.gradients._objective import IGNORED, equal_logits, labelled_inputs
+from gradiend.gradients._objective import equal_logits, labelled_inputs
 from gradiend.gradients._words import Span, room_beside
 from gradiend.objectives.registry import kind_of
 
@@ -78,17 +76,14 @@ class Causal(Objective):
 
     def words_of(self, inputs: Mapping[str, Tensor]) -> list[TokenizedWord]:
         """See `Objective.words_of`. As in transformers, a label at the first token of a text does not count."""
-        # True at the first token that is attended to; what is not attended to has no label that counts.
-        first = torch.atleast_2d(inputs["attention_mask"]).cumsum(-1) == 1
-        labels = torch.atleast_2d(inputs["labels"]).masked_fill(first, IGNORED)
-        return [
-            replace(
-                word,
-                input_ids=word.input_ids[: word.positions[-1]],
-                positions=tuple(position - 1 for position in word.positions),
-            )
-            for word in super().words_of({**inputs, "labels": labels})
-        ]
+        words = []
+        for word in super().words_of(inputs):
+            skipped = int(word.positions[0] == 0)
+            positions = tuple(position - 1 for position in word.positions[skipped:])
+            if not positions:
+                raise ValueError("The inputs have no label but that of the first token, which no token predicts.")
+            words.append(TokenizedWord(word.input_ids[: positions[-1] + 1], positions, word.tokens[skipped:]))
+        return words
 
     def check(self, model: nn.Module, ids: Tensor, logits: Tensor, logits_of: Callable[[Tensor], Tensor]) -> None:
         """See `Objective.check`: no token may look at later tokens."""

@@ -271,13 +271,10 @@ def load_with_tokenizer(
 
 def _place_of_tokenizer(name: str, model: Any, revision: str | None) -> str:
     """The place of a loaded model's tokenizer: the model's own, or, for an adapter alone, that of its plain model."""
-    place = Path(name)
+    alone = (Path(name) / ADAPTER_CONFIG).is_file() and not (Path(name) / TOKENIZER_CONFIG_FILE).is_file()
     if HubPlace.of(name) is not None and adapters.is_adapted(model):
-        found = cached_file(
-            name, TOKENIZER_CONFIG_FILE, revision=revision, _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )  # fmt: skip
-        alone = found is None
-    else:
-        alone = (place / ADAPTER_CONFIG).is_file() and not (place / TOKENIZER_CONFIG_FILE).is_file()
+        try:
+            cached_file(name, TOKENIZER_CONFIG_FILE, revision=revision)
+        except OSError:
+            alone = True
     return adapters.name_under_adapter(model) or name if alone else name
