@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -23,6 +24,7 @@ from gradiend.util._processes import ONE, processes
 logger = logging.getLogger(__name__)
 
 CHECKED_ROWS = 2
+"""The number of rows of the first batch for which narrow and full logits are compared."""
 T = TypeVar("T")
 U = TypeVar("U")
 _HOLDS: WeakKeyDictionary[nn.Module, set[tuple[Any, ...]]] = WeakKeyDictionary()
@@ -186,12 +188,8 @@ class WordScorer:
     def _narrowing_holds(self, batch: WordBatch) -> bool:
         few = batch.site_rows < CHECKED_ROWS
         rows, positions = batch.site_rows[few], batch.site_positions[few]
-        small = WordBatch(
-            **{
-                **vars(batch),
-                "input_ids": batch.input_ids[:CHECKED_ROWS],
-                "attention_mask": batch.attention_mask[:CHECKED_ROWS],
-            }
+        small = replace(
+            batch, input_ids=batch.input_ids[:CHECKED_ROWS], attention_mask=batch.attention_mask[:CHECKED_ROWS]
         )
         full = self._forward(small, None)[rows, positions]
         try:

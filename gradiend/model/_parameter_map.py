@@ -267,8 +267,8 @@ class ParameterMap(Sequence[MappedParameter]):
     def union(cls, maps: Sequence[ParameterMap], whole_from: float = 1.0) -> ParameterMap:
         """The map of the entries of several maps of one base model.
 
-        Its indices rise within each parameter, unless all maps are equal. A parameter is in it as a whole if at least
-        the share `whole_from` of the parameter's entries is in one of the maps.
+        Its indices rise within each parameter, unless all maps are equal. A parameter is in it as a whole if the maps
+        together have at least the share `whole_from` of the parameter's entries.
         """
         if len({one.hash for one in maps}) == 1:
             return maps[0]
@@ -314,7 +314,7 @@ class ParameterMap(Sequence[MappedParameter]):
 
 
 def _joined(parameters: Sequence[MappedParameter], whole_from: float) -> MappedParameter:
-    """One parameter with the entries of several selections; with all entries if these are at least a share of them."""
+    """One parameter with the entries of several selections; whole if these are at least the share `whole_from`."""
     first = parameters[0]
     if any(one.selection is None for one in parameters):
         return MappedParameter(first.name, first.shape)
