@@ -219,8 +219,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         Raises:
             AssertionError: A raw input comes without a label.
             FloatingPointError: The gradient is infinite or undefined.
-            ValueError: A gradient has another length, or `return_float` is True and there are several latents or
-                gradients.
+            ValueError: A gradient has another length, or `return_float` is True for several latents or gradients.
         """
         if return_float and self.gradiend.latent_dim != 1:
             raise ValueError(f"return_float needs one latent; this GRADIEND has {self.gradiend.latent_dim}.")
@@ -372,17 +371,15 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
             PermissionError: The login of this machine may not read a repository.
             ConnectionError: A hub cannot be reached, and its files are not in the cache.
             ValueError: The base model has other weights than the checkpoint was trained on, or is wrapped, compiled,
-                quantized or adapted in an unsupported way; a device is not here; or a file of the checkpoint was
-                damaged or changed.
+                quantized or adapted in an unsupported way; a device is not here; or a file was damaged or changed.
             TypeError: None or two load directories are given.
         """
         if cls is ModelWithGradiend:
             cls = LATER["default model class"]()  # noqa: PLW0642 - the abstract class stands for this one
         load_directory, base_model, kwargs = resolve_directory(load_directory, base_model, kwargs)
         shape, load_arguments = split_gradiend_arguments(kwargs)
-        load_directory, base_model = (
-            unwrapped(one) if isinstance(one, nn.Module) else one for one in (load_directory, base_model)
-        )
+        places = (load_directory, base_model)
+        load_directory, base_model = (unwrapped(one) if isinstance(one, nn.Module) else one for one in places)
         sure = require_gradiend_model or base_model is not None
         load_directory = at_hand(load_directory, subfolder, revision, sure=sure, verify=verify)
         same_device = load_arguments.pop("encoder_decoder_same_device", False)
