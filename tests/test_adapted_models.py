@@ -12,6 +12,7 @@ import pytest
 import tiny
 import tiny_data
 import torch
+from hub_server import HubServer, client_at
 from model_cases import bits, randomise, same_bits
 from model_cases import logits_of_bert as logits
 from model_cases import on_bert as on
@@ -250,6 +251,27 @@ def test_a_checkpoint_on_an_adapter_s_folder_names_the_folder(place, tmp_path):
     peft.get_peft_model(plain(place), settings_of("LoRA")).save_pretrained(tmp_path / "adapter")
     with pytest.raises(ValueError, match=r"is not the one that the GRADIEND in .* was trained on.*lora_A"):
         ModelWithGradiend.from_pretrained(str(tmp_path / "checkpoint"))
+
+
+def test_an_adapter_on_a_hub_is_loaded_at_the_revision_that_is_asked_for(place, tmp_path):
+    # The adapter's repository has no tokenizer: it is that of the plain model.
+    given, folders = adapted(place), [tmp_path / "first", tmp_path / "second"]
+    given.save_pretrained(folders[0])
+    randomise(given)
+    given.save_pretrained(folders[1])
+    first, second = (AutoModelForLM.from_pretrained(folder).state_dict() for folder in folders)
+    with HubServer() as hub, client_at(hub.endpoint, tmp_path / "home"):
+        revision = hub.create("owner/adapter", folders[0])
+        hub.commit("owner/adapter", folders[1])
+        earlier, latest = (ModelWithGradiend.from_pretrained("owner/adapter", revision=one) for one in (revision, None))
+        digests = [source_digest("owner/adapter")]
+        assert same_bits(earlier.base_model.state_dict(), first)
+        assert same_bits(latest.base_model.state_dict(), second)
+        same_after_loading(earlier, tmp_path / "checkpoint")
+        assert not (tmp_path / "checkpoint" / "base_model").exists()
+        hub.commit("owner/adapter", folders[0])
+        assert same_bits(AutoModelForLM.from_pretrained("owner/adapter").state_dict(), first)
+        assert source_digest("owner/adapter") not in digests
 
 
 def test_of_a_model_that_is_too_large_to_be_kept_the_adapter_is_kept(place, tmp_path, monkeypatch):

@@ -107,6 +107,28 @@ def test_truncation_keeps_the_nearest_left_context(tokenizer, value):
     assert causal_words(tokenizer).words_of(inputs) == [word]
 
 
+@pytest.mark.parametrize("before", [0, 3], ids=["no padding", "padding on the left"])
+def test_labels_of_a_whole_text_count_from_its_second_token_on(before):
+    family = tiny.FAMILIES["gpt2"]
+    model, words = family.build().eval(), causal_words(GPT2)
+    ids = torch.tensor([0] * before + GPT2("the cat saw the dog")["input_ids"])
+    mask = (torch.arange(len(ids)) >= before).long()
+    [word] = words.words_of({"input_ids": ids, "attention_mask": mask, "labels": ids})
+    found = WordScorer(model, words).log_probs(collate([word], 0))
+    text = ids[before:][None]
+    assert torch.allclose(found, -(text.shape[1] - 1) * model(input_ids=text, labels=text).loss, atol=1e-5)
+    for inputs in (
+        "the cat",
+        {"input_ids": ids, "labels": ids},
+        {"input_ids": [1], "attention_mask": [1], "labels": [1]},
+    ):
+        with pytest.raises(TypeError, match="a dict with tensors input_ids, attention_mask, labels"):
+            words.words_of(inputs)
+    labels = torch.full_like(ids, -100).index_fill(0, torch.tensor([before]), 5)
+    with pytest.raises(ValueError, match="no label"):
+        words.words_of({"input_ids": ids, "attention_mask": mask, "labels": labels})
+
+
 def test_a_word_longer_than_the_input_is_an_error():
     with pytest.raises(ValueError, match="The word has 3 tokens, more than a model input with room for 2 can hold"):
         causal_words(GPT2, max_length=3).tokenize(["the cat and [MASK]"], ["walker"])

@@ -192,5 +192,7 @@ def test_encode_with_words_says_what_is_missing(model):
         reader.encode(FACTUAL)
     two = reading(model, "diff", latent_dim=2)
     assert two.encode([FACTUAL], factual="he", alternative="they").shape == (1, 2)
+    with pytest.raises(ValueError, match=r"return_float needs one gradient; got gradients of shape \(2, \d+\)"):
+        reader.encode(torch.zeros(2, len(reader)), return_float=True)
     with pytest.raises(ValueError, match="return_float needs one latent"):
         two.encode(FACTUAL, factual="he", alternative="they", return_float=True)

@@ -143,6 +143,18 @@ class TestInputs:
         with pytest.raises(ValueError, match=r"No \[MASK\]"):
             words.tokenize(["the cat"], ["he"])
 
+    def test_label_numbers_are_not_taken_for_the_mask_token(self):
+        tokenizer = tiny.llama_tokenizer()
+        tokenizer.mask_token = tokenizer.convert_ids_to_tokens(1)
+        words = CausalWithHead(tokenizer, "<unk>", LABELS, pooling_length=3, max_length=64)
+        assert [word.tokens for word in words.tokenize_known(TEXTS[:3], LABELS)] == [(0,), (1,), (2,)]
+
+    def test_given_labels_may_have_capitals(self):
+        frame = pd.DataFrame({"masked": TEXTS, "label": FACTUAL})
+        data = DataFrameMLMDataset(frame, tiny.gpt2_tokenizer(), labels=["They", "SHE", "He"])
+        assert data.labels == ("they", "she", "he")
+        assert [word.tokens for word in data.words] == [(2,), (1,), (0,), (2,)]
+
     def test_a_data_set_gives_model_inputs(self):
         frame = pd.DataFrame({"masked": TEXTS, "label": FACTUAL})
         data = DataFrameMLMDataset(frame, tiny.gpt2_tokenizer())
@@ -208,6 +220,11 @@ class TestTraining:
             train_mlm_head(saved_family("bert", tmp_path / "bert"), frame, tmp_path / "head")
         with pytest.raises(ValueError, match="pooling_length must be at least 1"):
             train_mlm_head("no/such-model", frame, tmp_path / "head", pooling_length=0)
+        for name, value in (("epochs", 1.5), ("batch_size", "4"), ("lr", "1e-4"), ("max_length", None)):
+            with pytest.raises(TypeError, match=rf"{name} must be a .*number"):
+                train_mlm_head("no/such-model", frame, tmp_path / "head", **{name: value})
+        with pytest.raises(TypeError, match="must be a DataFrame of pandas; got list"):
+            train_mlm_head(saved_family("gpt2", tmp_path / "gpt2"), [{"masked": TEXTS[0]}], tmp_path / "head")
         assert not (tmp_path / "head").exists()
 
 

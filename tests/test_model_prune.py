@@ -57,6 +57,16 @@ def test_criteria_apply_in_the_order_mask_threshold_topk(importance, given_crite
     assert small.input_dim == len(small) == small.pruned_length() == len(kept)
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.uint8, torch.bool, torch.float16], ids=str)
+def test_an_importance_of_any_dtype_counts_by_its_values(dtype):
+    importance = torch.tensor([-3, 0, 5, -1, 5, 2, -7, 1, 0, 0, -2, 4]).to(dtype)
+    values = importance.tolist()
+    for topk in (1, 4, 9):
+        kept = sorted(sorted(range(N), key=lambda i: -values[i])[:topk])
+        mask = random_model().prune(topk=topk, importance=importance, return_mask=True)[1]
+        assert mask.nonzero().squeeze(1).tolist() == kept
+
+
 @pytest.mark.parametrize("latent_dim", [1, 3])
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_weights_of_the_kept_dimensions_stay(latent_dim, bias):

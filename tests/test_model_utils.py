@@ -123,6 +123,20 @@ class TestContext:
         with pytest.raises(ValueError, match=r"gradiend_context\.json"):
             read_gradiend_context(tmp_path)
 
+    @pytest.mark.parametrize(
+        ("arguments", "error", "message"),
+        [
+            (("fact", "diff"), ValueError, "source must be one of"),
+            (("factual", "dif"), ValueError, "target must be one of"),
+            (("factual", "diff", {"a": 2}), ValueError, "is \\+1, −1 or 0"),
+            (("factual", "diff", ["a", "b"]), TypeError, "must map classes"),
+        ],
+    )
+    def test_what_reading_would_refuse_is_not_written(self, tmp_path, arguments, error, message):
+        with pytest.raises(error, match=message):
+            write_gradiend_context(tmp_path, *arguments)
+        assert not list(tmp_path.iterdir())
+
     def test_labels_come_back_as_ints(self, tmp_path):
         content = {"source": "diff", "target": None, "feature_class_encoding_direction": {"a": 1.0, "b": -1.0}}
         (tmp_path / "gradiend_context.json").write_text(json.dumps(content))

@@ -176,6 +176,9 @@ class TestPruneAndShare:
         assert copy.feature_class_encoding_direction == DIRECTION
 
     def test_to_moves_both(self, model):
+        with pytest.raises(TypeError, match="dtype is fixed at construction"):
+            model.to(torch.float64)
+        assert model.base_model.body.dense.weight.dtype == torch.float32
         assert model.to("meta") is model
         assert model.base_model.device.type == model.gradiend.device_encoder.type == "meta"
         assert model_with_gradiend(KINDS["mixed"]).cpu().base_model.device.type == "cpu"
@@ -317,6 +320,12 @@ class TestNew:
         # An instance stays where it is, and its GRADIEND joins it.
         assert types(TinyBase().to("meta")) == ["meta", "meta", "meta"]
         assert types(TinyBase().to("meta"), device_encoder="cpu") == ["cpu", "meta", "meta"]
+
+    @pytest.mark.parametrize("name", ["device", "device_encoder", "device_base_model"])
+    def test_a_device_that_is_not_here_is_refused_before_anything_is_loaded(self, name):
+        for place in ("cuda:99", torch.device("cuda", 99)):
+            with pytest.raises(ValueError, match=r"no device 'cuda:99' here; the number of GPUs .* is \d+\."):
+                load("nothing of this name", **{name: place})
 
     def test_a_map_of_another_model_is_refused_before_anything_is_built(self):
         with pytest.raises(KeyError, match="elsewhere"):

@@ -139,9 +139,8 @@ class GradientEngine:
                 self._hand_over(losses, receive)
 
     def stream_each(
-        self, variants: Sequence[Sequence[TokenizedWord]], receive: Callable[[int, slice, Tensor], None], *,
-        bf16: bool = False,
-    ) -> None:  # fmt: skip
+        self, variants: Sequence[Sequence[TokenizedWord]], receive: Callable[[int, slice, Tensor], None], *, bf16: bool
+    ) -> None:
         """The gradient of each variant's mean loss, parameter by parameter, such as those of several words in a text.
 
         Variants are batches of words; they share a forward pass where their inputs are equal, and each costs one
@@ -233,7 +232,7 @@ class GradientEngine:
 
         self.stream([word], [word], [Side.FACTUAL], add)
         with alone():
-            # Every process for itself: the first pass takes long, and none has to wait for another one's.
+            # Each process makes the first pass alone, so that none waits for the slow first pass of another.
             found = float(self._forward_derivatives([word], direction[None], 1, None, UnfinishedResult()))
         # An adapter may be more precise than the model around it.
         precise = all(weight.dtype.itemsize >= 4 for weight in self.model.parameters() if weight.is_floating_point())
@@ -354,7 +353,7 @@ class GradientEngine:
 
 
 class UndefinedGradientError(FloatingPointError):
-    """The gradient of a word, that of the example number `row`, is infinite or undefined."""
+    """The gradient of the word of an example, the example number `row`, is infinite or undefined."""
 
     def __init__(self, message: str, row: int) -> None:
         super().__init__(message)

@@ -116,7 +116,7 @@ def _rows_with_tangent(
 
 
 def _additive_mask(given: Tensor | None, is_causal: bool, query: Tensor, key: Tensor) -> Tensor | None:
-    """What is added to the scores, broadcastable to (B, H, L, S); None where a row of the mask lets nothing through."""
+    """The term that is added to the scores, broadcastable to (B, H, L, S); None if a row of it lets nothing through."""
     if given is not None and (is_causal or forward_ad.unpack_dual(given).tangent is not None):
         return None
     mask = query.new_zeros(1, 1, 1, 1) if given is None else given
@@ -130,5 +130,5 @@ def _additive_mask(given: Tensor | None, is_causal: bool, query: Tensor, key: Te
 
 
 def _added(mask: Tensor, query: Tensor) -> Tensor:
-    """A bool mask as what is added to the scores."""
+    """A bool mask as a term that is added to the scores: 0 or −∞."""
     return query.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)

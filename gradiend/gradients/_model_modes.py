@@ -1,4 +1,4 @@
-"""How the base model runs and is left as it was found: its modes, its flags, its products, and what a pass keeps.
+"""The state of a base model during passes, which is restored after them: modes, flags, products, and kept layers.
 
 PyTorch hands float32 products on a CPU to Intel's MKL, whose code for AMD processors leaves AVX-512 unused. oneDNN,
 which comes with PyTorch too, uses AVX-512 and is about twice as fast there (`benchmarks/matrix_products.py`). Both
@@ -190,8 +190,10 @@ def _large(left: Tensor, right: Tensor) -> bool:
 
 
 def _dense(matrix: Tensor) -> bool:
-    """Whether each row, or each column, lies in one piece. For other strides, such as those of an expanded zero
-    tangent, oneDNN has only slow reference code."""
+    """Whether each row, or each column, lies in one piece.
+
+    For other strides, such as the strides of an expanded zero tangent, oneDNN has only slow reference code.
+    """
     if not _plain(matrix):
         return False
     (rows, columns), (down, right) = matrix.shape, matrix.stride()

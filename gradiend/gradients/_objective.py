@@ -46,7 +46,7 @@ class Objective(ABC):
     name: ClassVar[str]
     """The name by which the objective can be asked for, and which messages use."""
     task: ClassVar[str | None] = None
-    """What models of this kind do, as the hub names it, for cards; None if no name is known."""
+    """The task of models of this kind, as the hub names it, for cards; None if no name is known."""
     arguments: ClassVar[Mapping[str, Any]] = {}
     """Further arguments of the model's forward pass."""
     folder: ClassVar[str | None] = None
@@ -132,7 +132,7 @@ class Objective(ABC):
         return self.tokenizer.unk_token_id
 
     def encode(self, texts: Sequence[str], **arguments: Any) -> Any:
-        """What the tokenizer makes of texts, with offsets and a mask of special tokens; the tokenizer does not change.
+        """The tokenizer's result for texts, with offsets and a mask of special tokens; the tokenizer does not change.
 
         Args:
             texts: At least one text.
@@ -155,7 +155,7 @@ class Objective(ABC):
         return encoded
 
     def __call__(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
-        """See `tokenize`."""
+        """Call `tokenize`: `words` of a model, a second name of its objective, is called like a function."""
         return self.tokenize(masked_texts, words)
 
     def tokenize(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
@@ -195,7 +195,7 @@ class Objective(ABC):
         unknown = self.unknown_id
         strange = sorted({word for word, item in zip(words, tokenized, strict=True) if unknown in item.tokens})
         if unknown is not None and strange:
-            shown, mark = ", ".join(map(repr, strange[:10])), self.tokenizer.unk_token
+            shown, mark = ", ".join(f"{word!r:.60}" for word in strange[:10]), self.tokenizer.unk_token
             raise ValueError(
                 f"The tokenizer does not know {shown}: {mark!r} stands for it, whose gradient says nothing about the "
                 "word. Remove these rows, or use a model that has the words."
@@ -211,7 +211,7 @@ class Objective(ABC):
         """The tokens that are read and scored, given a text's tokens and the word's place; None: not scorable."""
 
     def _written(self, word: str) -> str:
-        """What stands at the placeholder while a text is tokenized."""
+        """The text that stands at the placeholder while a text is tokenized."""
         return word
 
     def _right_of(self, after: str) -> str:
@@ -266,10 +266,13 @@ class Objective(ABC):
     def words_of(self, inputs: Mapping[str, Tensor]) -> list[TokenizedWord]:
         """The inverse of `inputs_of`, for 1-D inputs or a batch that is padded on either side.
 
-        Raises ValueError for an input without label.
+        Raises TypeError for inputs that are no tensors of these names, and ValueError for an input without label.
         """
+        names = ("input_ids", "attention_mask", "labels")
+        if not isinstance(inputs, Mapping) or not all(isinstance(inputs.get(name), Tensor) for name in names):
+            raise TypeError(f"Model inputs must be a dict with tensors {', '.join(names)}; got {inputs!r:.60}.")
         words = []
-        rows = (torch.atleast_2d(inputs[name]).tolist() for name in ("input_ids", "attention_mask", "labels"))
+        rows = (torch.atleast_2d(inputs[name]).tolist() for name in names)
         for ids, mask, labels in zip(*rows, strict=True):
             kept = [(token, label) for token, attended, label in zip(ids, mask, labels, strict=True) if attended]
             scored = [(i, label) for i, (_, label) in enumerate(kept) if label != IGNORED]

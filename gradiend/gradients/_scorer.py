@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -23,11 +24,12 @@ from gradiend.util._processes import ONE, processes
 logger = logging.getLogger(__name__)
 
 CHECKED_ROWS = 2
+"""The number of rows of the first batch for which narrow and full logits are compared."""
 T = TypeVar("T")
 U = TypeVar("U")
 _HOLDS: WeakKeyDictionary[nn.Module, set[tuple[Any, ...]]] = WeakKeyDictionary()
-"""What was found to hold of a model, so that it is checked once and not by every scorer. What does not hold is not
-kept, since weights that are not finite for a moment must not slow down later passes."""
+"""Model → the checks that it has passed, so that each check is made once and not by every scorer. A check that fails is
+not kept, because weights that are not finite for a moment must not slow down later passes."""
 
 
 def _word_log_probs(logits: Tensor, batch: WordBatch) -> Tensor:
@@ -64,7 +66,7 @@ class WordScorer:
         self._sharded = is_sharded(model)
 
     def once(self, check: Callable[..., bool], *given: Any, of: tuple[Any, ...] = ()) -> bool:
-        """Whether `check(*given)`; not called where it was true of the same modules before, with the same `of`."""
+        """Whether `check(*given)` is true; not called again if it was true of the same modules and `of` before."""
         known = _HOLDS.setdefault(self.model, set())
         dtype = next(self.model.parameters()).dtype
         fact = (check.__qualname__, type(self.objective), dtype, *map(type, self.model.modules()), *of)
@@ -186,12 +188,8 @@ class WordScorer:
     def _narrowing_holds(self, batch: WordBatch) -> bool:
         few = batch.site_rows < CHECKED_ROWS
         rows, positions = batch.site_rows[few], batch.site_positions[few]
-        small = WordBatch(
-            **{
-                **vars(batch),
-                "input_ids": batch.input_ids[:CHECKED_ROWS],
-                "attention_mask": batch.attention_mask[:CHECKED_ROWS],
-            }
+        small = replace(
+            batch, input_ids=batch.input_ids[:CHECKED_ROWS], attention_mask=batch.attention_mask[:CHECKED_ROWS]
         )
         full = self._forward(small, None)[rows, positions]
         try:

@@ -15,7 +15,7 @@ from gradiend.util._isolation import exclusive
 from gradiend.util._processes import processes
 
 PASS = 128
-"""What a pass costs beside its tokens, in tokens: a rough figure for small models on a CPU."""
+"""The cost of a pass beside its tokens, counted in tokens: a rough figure for small models on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def locate(
 
 
 def room_beside(size: int, n_tokens: int, *, context: int = 0) -> int:
-    """How many tokens fit beside a word into an input of `size`. Raises ValueError if fewer than `context` do."""
+    """The number of tokens that fit beside a word into an input of `size`; ValueError for fewer than `context`."""
     if size <= context:
         raise ValueError(
             "The tokens that every input has around the text (special ones, a chat prompt) leave no room for the text "
@@ -152,7 +152,7 @@ def batches_by_length(
 
 
 def count_batches(words: Sequence[TokenizedWord], batch_size: int) -> int:
-    """How many batches `batches_by_length` yields."""
+    """The number of batches that `batches_by_length` yields."""
     lengths = sorted((len(ids) for ids in {word.input_ids for word in words}), reverse=True)
     return len(even_batches(lengths, batch_size, processes().count))
 
@@ -160,8 +160,8 @@ def count_batches(words: Sequence[TokenizedWord], batch_size: int) -> int:
 def even_batches(lengths: Sequence[int], size: int, count: int) -> list[slice]:
     """The batches of items with falling lengths, of at most `size` items, for `count` processes.
 
-    Those of several processes have about equal costs, so that no process waits long for another one. Where full batches
-    would leave one waiting, there is a batch more for each.
+    The batches of several processes have about equal costs, so that no process waits long for another one. If full
+    batches would leave a process waiting, each process gets one batch more.
     """
     n = len(lengths)
     if count == 1 or not n:

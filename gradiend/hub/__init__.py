@@ -1,4 +1,4 @@
-"""What is on this machine → a folder as it will be published → one commit on a hub."""
+"""Publishing: files on this machine → a folder as it will be published → one commit on a hub."""
 
 from gradiend.hub._publish import Published as Published
 from gradiend.hub._publish import push_to_hub as push_to_hub

@@ -80,7 +80,7 @@ def _is_path(text: str) -> bool:
     return Path(text).is_absolute() and len(Path(text).parts) > 2
 
 
-def refuse_private(folder: Path, places: Iterable[str], token: str | None = None) -> None:
+def refuse_private(folder: Path, places: Iterable[str], token: str | None) -> None:
     """Raise ValueError, which never shows the token, for a file with a token or the path of a place of this machine."""
     secrets = [one.encode() for one in (token, get_token()) if one]
     home = os.path.expanduser("~")

@@ -1,4 +1,4 @@
-"""What is on this machine → a folder as it will be published → one commit on a hub."""
+"""Publishing: files on this machine → a folder as it will be published → one commit on a hub."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ CALLS = {
     "delta": 'apply_delta(model, "{place}")',
     "rewritten model": 'AutoModel….from_pretrained("{repo_id}"{where})',
 }
-"""What it is → the call that loads it."""
+"""Kind → the call that loads it."""
 MARKS = {CONTEXT: "GRADIEND", REWRITE_RECORD: "rewritten model", DELTA_FILE: "delta"}
-"""The file by which a folder is told → what the folder holds."""
+"""Name of a file → the kind of what a folder with such a file holds."""
 
 
 @dataclass(frozen=True, repr=False)
 class Published(Shown):
-    """What `push_to_hub` has published, or would publish."""
+    """The result of `push_to_hub`: what was published, or what a dry run would publish."""
 
     repo_id: str
     """The repository."""
     subfolder: str | None
     """The folder in the repository; None for the repository itself."""
     kind: str
-    """What it is: GRADIEND, delta or rewritten model."""
+    """The kind of what is published: GRADIEND, delta or rewritten model."""
     base_model: str
     """The name of the base model in the published files."""
     private: bool
@@ -68,7 +68,7 @@ class Published(Shown):
 
     @property
     def place(self) -> str:
-        """The name by which every call that loads takes it: `hf://owner/name@commit/sub/folder`."""
+        """The name that every loading call takes: `hf://owner/name@commit/sub/folder`."""
         pinned = f"@{self.commit}" if self.commit else ""
         return f"hf://{self.repo_id}{pinned}" + (f"/{self.subfolder}" if self.subfolder else "")
 
@@ -107,7 +107,7 @@ class Published(Shown):
 
 @runtime_checkable
 class Publishable(Protocol):
-    """What is in memory and can write what is to be published."""
+    """An object in memory, such as a model, that can write what is to be published."""
 
     def write_to_publish(self, folder: Path) -> Path:
         """Write it into an empty folder, unless it is on disk already; return its place."""
@@ -255,7 +255,7 @@ def _require_empty(dry_run: str | Path) -> None:
 def _committed(
     published: Published, target: Target, source: Source, files: Mapping[str, Path], base_model: str | None, title: str
 ) -> Published:
-    """What was published, after a commit of the files; where the reason of a failure may pass, it is tried again."""
+    """Make a commit of the files, again if the reason of a failure may pass, and return what was published."""
     waits = iter(WAITS)
     while True:
         try:

@@ -33,12 +33,14 @@ WAITS = (1.0, 4.0)
 
 @dataclass(frozen=True)
 class Remote:
-    """What a repository holds."""
+    """The content of a repository."""
 
     head: str | None = None
     """The last commit of the branch; None for a repository that is not there."""
     private: bool = True
+    """Whether the repository is private, or would be made private."""
     has_branch: bool = False
+    """Whether the branch that is asked for exists."""
     files: Mapping[str, RepoFile] = field(default_factory=dict)
     """Path → what the hub says of the file."""
 
@@ -125,7 +127,7 @@ class Target:
         return f"{self.subfolder}/{name}" if self.subfolder else name
 
     def look(self) -> Remote:
-        """What the repository holds now. Raises PermissionError for a public one although `private` is wanted."""
+        """The present content of the repository. Raises PermissionError for a public one if `private` is wanted."""
         try:
             info = self.api.repo_info(self.repo_id)
         except RepositoryNotFoundError as error:

@@ -1,4 +1,4 @@
-"""A folder exactly as it will be published: a checkpoint, a delta or a rewritten model, without what is private.
+"""What is published (a checkpoint, a delta or a rewritten model) is written into a folder, without what is private.
 
 Weights, maps and tokenizers are copied bit by bit. JSON files, and the header of a delta, are written again, without
 paths and times, and with the checksums that then fit.
@@ -55,7 +55,7 @@ _WORDS = ("tokenizer.json", "vocab.json", "added_tokens.json")
 
 @dataclass(frozen=True)
 class Source:
-    """What is to be published, and where it is on this machine; see the subclasses."""
+    """Something to publish, and its place on this machine; see the subclasses."""
 
     place: Path
     """The folder; for a delta, the file."""
@@ -66,7 +66,7 @@ class Source:
 
     @staticmethod
     def at(place: str | Path, *, include_base_model: bool = False) -> Source:
-        """What is at a path: a checkpoint, the folder of a run with one in `model/`, a delta or a rewritten model.
+        """The source at a path: a checkpoint, the folder of a run with one in `model/`, a delta or a rewritten model.
 
         With `include_base_model`, the base model of a checkpoint, a local folder, is put into it. Raises
         FileNotFoundError if there is nothing, ValueError if it is none of these, a file is damaged, or no base model
@@ -121,7 +121,7 @@ class Source:
 
     @property
     def _other_way(self) -> str:
-        """What else helps, for the error of a base model that others do not find."""
+        """A further way out, for the error of a base model that others do not find."""
         return ""
 
     @property
@@ -149,7 +149,7 @@ class Source:
 
     @property
     def card(self) -> Path | None:
-        """The README.md of a person beside the files; None without one, and for one that gradiend wrote."""
+        """The README.md beside the files if a person wrote or edited it, else None."""
         path = (self.place if self.place.is_dir() else self.place.parent) / paths.CARD
         return path if self._has_folder and path.is_file() and not is_unedited(path) else None
 
@@ -167,7 +167,7 @@ class Source:
         return replace(record, base_model=base_model, choice=choice)
 
     def _without_revision(self, known: Any, base_model: str) -> Any:
-        """What is known, without the revision of the base model if the model has another name now."""
+        """The known facts, without the revision of the base model if the base model has another name now."""
         if not isinstance(known, Mapping) or base_model == self.base_model:
             return known
         return {name: value for name, value in known.items() if name != BASE_REVISION}
@@ -215,7 +215,7 @@ class CheckpointSource(Source):
         """See `Source.write`."""
         place, names = self.place, self._names(base_model)
         config = read_config(place)
-        # What is published is read once as a whole, so that no damaged bit is.
+        # All files are read and compared with their checksums first, so that no damaged file is published.
         read_checkpoint(place, with_mapping=config.get("mapping") is not None)
         verify_others(place, with_base_model=True)
         own = [path for name in (*NETWORK_FILES, paths.BASE_DIGEST, paths.CONTEXT) if (path := place / name).is_file()]
@@ -258,7 +258,7 @@ class DeltaSource(Source):
 
     @property
     def _has_folder(self) -> bool:
-        # Beside a delta of another name are others, or anything.
+        # The folder of a delta with another name may hold other deltas, or anything else.
         return self.place.name == paths.DELTA_FILE
 
     def write(self, folder: Path, base_model: str, new_card: Callable[[Path | Delta], str]) -> None:
@@ -296,7 +296,7 @@ def _copy(root: Path, files: Iterable[Path], folder: Path) -> None:
     """Copy files with their places under a root, but no code. Raises ValueError for weights that are pickled only."""
     files = list(files)
     for path in files:
-        # Of a model that is there in both forms, the other one is copied; what else is pickled holds no weights.
+        # If the same weights are there as safetensors, these are copied; other pickled files hold no weights.
         stem = path.stem.removeprefix("pytorch_")
         safe = [one for one in files if one.parent == path.parent and one.match(f"{stem}*.safetensors")]
         if path.suffix in PICKLED and stem.startswith(WEIGHTS) and not safe:

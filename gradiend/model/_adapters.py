@@ -28,7 +28,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER = "adapter"
 """The key of a checkpoint's metadata for the name of its base model's active adapter."""
 PREFIX = "base_model.model."
-"""What PEFT writes before the name of each tensor."""
+"""The beginning of the name of each tensor in a file of PEFT."""
 DEFAULT = "default"
 """The name under which PEFT loads an adapter."""
 KINDS = ("LORA", "ADALORA", "LOHA", "LOKR", "OFT", "IA3")
@@ -111,7 +111,7 @@ def inner_model(peft_model: Any) -> Any:
 
 
 def adapter_state(model: Any, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The tensors of the active adapter's file, by the names in it; `state` has other values for those of the model."""
+    """Name in the active adapter's file → tensor. The tensors of `state` replace those of the model."""
     from peft import get_peft_model_state_dict  # noqa: PLC0415 - an optional package
 
     state = model.state_dict(keep_vars=True) if state is None else dict(state)
@@ -145,7 +145,7 @@ def without_adapter(model: Any) -> Any:
 
 
 def outside_adapter(model: nn.Module, names: list[str]) -> list[str]:
-    """Those of the named parameters of an adapted model that the adapter's folder does not hold."""
+    """The `names` of parameters that the folder of the active adapter does not hold; empty for a plain model."""
     inside = adapter_parameters(model)
     return [name for name in names if name not in inside] if inside else []
 
@@ -153,8 +153,8 @@ def outside_adapter(model: nn.Module, names: list[str]) -> list[str]:
 def save_adapted(model: Any, directory: str | Path, base: str | None, *, place: str | Path | None = None) -> None:
     """Write the active adapter into a folder, as PEFT loads it.
 
-    `base` is the name or path of the plain model; if it is None, its weights are written into the folder too, whose
-    later `place` is named, if it will be moved.
+    `base` is the name or path of the plain model. If `base` is None, the plain model's weights are written into the
+    folder too, and the adapter names the folder, or the `place` to which the folder will be moved.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -196,19 +196,22 @@ def base_of_adapter(name_or_path: str | Path, config: Mapping[str, Any]) -> str:
 
 
 @torch.no_grad()
-def attach_adapter(model: Any, place: str, name: str, base: str) -> None:
-    """Put the adapter of a folder, or of the hub, into the plain model `base`, in place, with PEFT's dtypes."""
+def attach_adapter(model: Any, place: str, name: str, base: str, at: Mapping[str, Any]) -> None:
+    """Put the adapter of a folder, or of the hub, into the plain model `base`, in place, with PEFT's dtypes.
+
+    `at` is empty, or has the `revision` of an adapter on the hub.
+    """
     require_package("peft", f"The adapter in {place}", "large")
     # PeftModel.from_pretrained does the same around one more module.
     from peft import PeftConfig, inject_adapter_in_model, set_peft_model_state_dict  # noqa: PLC0415
     from peft.tuners.tuners_utils import cast_adapter_dtype  # noqa: PLC0415
     from peft.utils.save_and_load import load_peft_weights  # noqa: PLC0415
 
-    config = PeftConfig.from_pretrained(place)
+    config = PeftConfig.from_pretrained(place, **at)
     if problem := _problem_of_kind(config):
         raise ValueError(f"The model in {place} is {problem}")
     config.inference_mode, config.base_model_name_or_path = True, base
-    tensors = load_peft_weights(place, device=str(model.device))
+    tensors = load_peft_weights(place, device=str(model.device), **at)
     try:
         inject_adapter_in_model(config, model, name)
         cast_adapter_dtype(model, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -114,7 +114,10 @@ class Architecture:
 
 
 def parse_device(name: str, value: Any) -> torch.device:
-    """The device that `value` is, names or counts; errors (TypeError, ValueError) name the argument `name`."""
+    """The device that `value` is, or that its name or number means; errors name the argument `name`.
+
+    Raises TypeError or ValueError for another value.
+    """
     if isinstance(value, bool) or not isinstance(value, (str, int, torch.device)):
         raise TypeError(f"{name} must be a device, such as 'cpu' or 'cuda:0'; got {value!r:.60}.")
     try:
@@ -129,7 +132,23 @@ def cuda_device(device: Device = None) -> torch.device:
     return torch.device("cuda" if device is None else device)
 
 
-def default_devices(n_gpus: int, encoder_decoder_same_device: bool = False) -> tuple[str, str, str]:
+def gpu_count() -> int:
+    """The number of GPUs that PyTorch can use here."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def require_devices(places: Iterable[torch.device]) -> None:
+    """Raise ValueError for a CUDA device that is not here."""
+    count = gpu_count()
+    for place in places:
+        if place.type == "cuda" and (place.index or 0) >= count:
+            raise ValueError(
+                f"There is no device {str(place)!r} here; the number of GPUs that PyTorch finds is {count}. Give "
+                "another device, such as 'cpu', or install PyTorch with support for CUDA and a driver."
+            )
+
+
+def default_devices(n_gpus: int, encoder_decoder_same_device: bool) -> tuple[str, str, str]:
     """Devices of (encoder, decoder, base model), each as large as the others, on a machine with `n_gpus` GPUs."""
     if n_gpus == 0:
         return "cpu", "cpu", "cpu"
@@ -156,7 +175,7 @@ def resolve_device_config_for_model(
 
     Raises TypeError or ValueError for an argument that is no device.
     """
-    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    n_gpus = gpu_count()
     rule = default_devices(n_gpus, encoder_decoder_same_device)
     if n_gpus and processes().count > 1:
         # Each process has a GPU of its own.

@@ -29,12 +29,12 @@ from gradiend.util._tensor_files import read_header, read_tensors, write_tensors
 from gradiend.util.paths import BASE_DIGEST
 
 ENTRIES = 256
-"""How many entries of a parameter are sampled; a smaller parameter is sampled whole."""
+"""The number of entries that are sampled of a parameter; a smaller parameter is sampled whole."""
 _GOLDEN_RATIO = 0x9E3779B97F4A7C15
 """2⁶⁴ divided by the golden ratio: its multiples, modulo 2⁶⁴, lie evenly and hit no stride of a matrix."""
 
 SETTING = "config."
-"""What the name of a setting begins with, among the names of `BaseDigest.differences`."""
+"""The beginning of the name of a setting, among the names of `BaseDigest.differences`."""
 VERSION = "transformers_version"
 """The key of the version that a config is of, among the settings."""
 
@@ -98,6 +98,7 @@ def load_base_model(cls: Any, place: Any, arguments: Mapping[str, Any], **record
 
 def identity_of(base_model: Any) -> str:
     """The name or path that finds a base model again: the argument, or `name_or_path` of an instance, or ""."""
+    # Only the models of transformers have a name for certain.
     return str(base_model if isinstance(base_model, (str, Path)) else getattr(base_model, "name_or_path", ""))
 
 
@@ -201,7 +202,7 @@ def sampled_places(size: int) -> list[int]:
 
 
 def differing(names: Sequence[str]) -> str:
-    """How many parameters and settings differ, with the names of up to three of each."""
+    """A text with the numbers of parameters and settings that differ, and with the names of up to three of each."""
     settings = [name.removeprefix(SETTING) for name in names if name.startswith(SETTING)]
     parameters = [name for name in names if not name.startswith(SETTING)]
     return " and ".join(

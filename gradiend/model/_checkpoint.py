@@ -2,11 +2,11 @@
 
 config.json                     format_version, architecture, mapping, metadata, checksums of the other files
 model.safetensors               or pytorch_model.bin, never both
-mapping_indices.safetensors     flat indices per parameter, where that is the smaller form
-mapping_masks.safetensors       bool masks (uint8) per parameter, where that is
-training.json                   how it was trained, if known
-card.json                       what was measured of it, as far as its card, README.md, says it
-base_model_digest.safetensors   a sample of the weights of the base model that it was trained on
+mapping_indices.safetensors     flat indices of each parameter for which indices are smaller than a mask
+mapping_masks.safetensors       bool masks (uint8) of each parameter for which a mask is smaller than indices
+training.json                   how the GRADIEND was trained, if known
+card.json                       what was measured of the GRADIEND, as far as the card (README.md) says it
+base_model_digest.safetensors   a sample of the weights of the base model that the GRADIEND was trained on
 """
 
 from __future__ import annotations
@@ -44,11 +44,12 @@ from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from gradiend.util._files import read_json, remove
 from gradiend.util._keywords import known_keywords
 from gradiend.util._tensor_files import read_tensors, write_tensors
-from gradiend.util.paths import FILES, WEIGHT_FILES
+from gradiend.util.paths import FILES, weight_file
 
 logger = logging.getLogger(__name__)
 
 FIELDS = {"indices": "indices_file", "mask": "masks_file"}
+"""Form of a selection → the key in config.json for the name of the file with the selections of this form."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Checkpoint:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     training: Any = None
     facts: Mapping[str, Any] | None = None
-    """What was measured of these weights, see `gradiend.model._checkpoint_files.carried_facts`."""
+    """The facts that were measured of these weights, see `gradiend.model._checkpoint_files.carried_facts`."""
 
 
 def is_checkpoint(directory: str | Path) -> bool:
@@ -98,10 +99,10 @@ def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safet
     write_facts(directory, checkpoint.facts)
 
 
-def read_checkpoint(directory: str | Path, *, with_mapping: bool = False, verify: bool = True) -> Checkpoint:
+def read_checkpoint(directory: str | Path, *, with_mapping: bool, verify: bool = True) -> Checkpoint:
     """Read and verify all files; the parameter map is read, and required, only with `with_mapping`.
 
-    Without `verify`, files are not compared with their checksums, which takes a pass over all bits.
+    Only with `verify` are files compared with their checksums, which takes a pass over all bits.
 
     Raises FileNotFoundError for a missing file or map, and a ValueError that names the file for contents that do not
     fit.
@@ -190,10 +191,10 @@ def save_model_weights(directory: str | Path, state: Mapping[str, Tensor], use_s
 
 def find_weights(directory: str | Path) -> Path:
     """The weight file in a directory. Raises FileNotFoundError for a directory without a weight file."""
-    found = [Path(directory) / name for name in WEIGHT_FILES if (Path(directory) / name).is_file()]
-    if not found:
+    found = weight_file(directory)
+    if found is None:
         raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {WEIGHTS_BIN}.")
-    return found[0]
+    return found
 
 
 @known_keywords("load_model_weights", suggest=False)
@@ -248,7 +249,7 @@ def _mapping_paths(config: Path, content: Mapping[str, Any]) -> dict[str, Path]:
     return {kind: config.parent / Path(str(content[key])).name for kind, key in FIELDS.items() if content.get(key)}
 
 
-def read_mapping(config: Path, content: Mapping[str, Any], *, verify: bool = True) -> ParameterMap:
+def read_mapping(config: Path, content: Mapping[str, Any], *, verify: bool) -> ParameterMap:
     """Undo `write_mapping`; `content` is `mapping` in the file `config`. Errors are those of `read_checkpoint`."""
     paths = _mapping_paths(config, content)
     files = {kind: read_tensors(path, verify=verify) for kind, path in paths.items()}

@@ -1,9 +1,9 @@
-"""The files of a checkpoint as a whole: which they are, whether they are as they were written, and how they go.
+"""The files of a checkpoint as a whole: which there are, whether they are as they were written, how they are removed.
 
 config.json lists every other file that was written with it, with a checksum each, so that a file that was truncated,
 changed, or swapped with that of another checkpoint is noticed. training.json, which holds times, card.json, to which
-evaluations add, and fingerprint.json are written later: they have checksums of their own, and say of which weights they
-are. README.md is made of these files. Files of others, such as notes, are neither read nor removed.
+evaluations add, and fingerprint.json are written later: each has a checksum of its own, and the checksum of the weights
+that it describes. README.md is made of these files. Files of others, such as notes, are neither read nor removed.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ NETWORK_FILES = (*paths.WEIGHT_FILES, *MAPPING_FILES)
 LISTED = (*NETWORK_FILES, paths.BASE_DIGEST, paths.CONTEXT)
 """The files that config.json lists, if they are there; map and format decide which of them exist."""
 OWN_FILES = (CONFIG, paths.FINGERPRINT_FILE, *LISTED, paths.TRAINING, paths.FACTS)
-"""All files that a checkpoint may have, in the order of their removal: first those that say it is whole, and whose.
+"""All files that a checkpoint may have, in the order of their removal: first those that mark a whole checkpoint.
 
-README.md is one too, as long as no person has edited it."""
+README.md is a file of the checkpoint too, as long as no person has edited it."""
 OF_WEIGHTS = "of_weights"
 """The key of training.json and card.json for the checksum of the weights that they describe."""
 FOLDERS = [paths.OWN_BASE_MODEL, paths.OWN_TOKENIZER]
-"""The folders of a checkpoint; the registry of objectives adds those of kinds of models."""
+"""The folders of a checkpoint. The registry of objectives adds the folders of kinds of models."""
 LAST = (paths.ADAPTER_CONFIG, paths.CONFIG_FILE, paths.REWRITE_RECORD)
 """The files that say a folder is complete, in the order in which they are moved."""
 
@@ -59,12 +59,12 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def write_config(directory: Path, content: Mapping[str, Any]) -> None:
-    """Write config.json, which says what the other files have to be; so it is written last."""
+    """Write config.json, which is written last because it has the checksums of the other files."""
     write_checked_json(directory / CONFIG, {**content, paths.FILES: checksums(directory)})
 
 
 def verify_files(directory: Path, config: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Raise ValueError unless these files are those that config.json was written with, FileNotFoundError without one.
+    """Raise ValueError for a file that is not as config.json lists it, and FileNotFoundError for a missing file.
 
     Nothing is compared if config.json lists no files, because an older version or another tool wrote it.
     """
@@ -87,7 +87,7 @@ def verify_files(directory: Path, config: Mapping[str, Any], names: Iterable[str
 
 
 def verify_others(directory: Path, *, with_base_model: bool) -> None:
-    """`verify_files` for all listed files except `NETWORK_FILES`, and except the weights of a base model not wanted."""
+    """Apply `verify_files` to all listed files but `NETWORK_FILES`; to weights of the base model only if wanted."""
     config = read_config(directory)
     names = [name for name in config.get(paths.FILES) or () if name not in NETWORK_FILES]
     if not with_base_model:
@@ -97,7 +97,7 @@ def verify_others(directory: Path, *, with_base_model: bool) -> None:
 
 
 def write_training(directory: Path, content: Mapping[str, Any]) -> None:
-    """Write training.json, which says of which weights it is: the weights in the folder must be written before."""
+    """Write training.json with the checksum of the weights in the folder, which must be written before."""
     of = _weights_checksum(directory)
     write_checked_json(directory / paths.TRAINING, content if of is None else {**content, OF_WEIGHTS: of})
 
@@ -118,7 +118,7 @@ def read_training(directory: Path, *, verify: bool = True) -> dict[str, Any] | N
 
 
 def read_facts(directory: Path) -> dict[str, Any]:
-    """What card.json says of the weights in a folder; {} if it is missing, damaged, or of other weights."""
+    """The facts in card.json about the weights beside it; {} for a missing or damaged file, and for other weights."""
     try:
         content = read_checked_json(directory / paths.FACTS)
     except FileNotFoundError:
@@ -138,17 +138,20 @@ def carried_facts(directory: Path) -> dict[str, Any]:
 
 
 def write_facts(directory: Path, carried: Mapping[str, Any] | None) -> None:
-    """Write the facts that a loaded model carries into a folder without facts; those of other weights go."""
-    if carried and not read_facts(directory):
+    """Write the facts that a loaded model carries into a folder without facts, and remove facts of other weights."""
+    if read_facts(directory):
+        return
+    if carried and carried.get(OF_WEIGHTS) == _weights_checksum(directory):
         write_checked_json(directory / paths.FACTS, carried)
-    if (directory / paths.FACTS).is_file() and not read_facts(directory):
+    elif (directory / paths.FACTS).is_file():
         (directory / paths.FACTS).unlink()
 
 
 @by_first
 def add_facts(directory: Path, found: Mapping[str, Any]) -> None:
-    """Add facts to card.json; a fact that is an object, such as that of all goals, takes the new entries up."""
-    known, before = read_facts(directory), read_facts(directory)
+    """Add facts to card.json. Of a fact that has an entry for each goal, only the entries that are given change."""
+    before = read_facts(directory)
+    known = dict(before)
     for name, value in found.items():
         known[name] = {**known[name], **value} if name in ("goals", "side_effects") and name in known else value
     if known != before:
@@ -157,20 +160,20 @@ def add_facts(directory: Path, found: Mapping[str, Any]) -> None:
 
 def holds(directory: Path, gradiend: Any) -> bool:
     """Whether a folder has the weights of a GRADIEND in memory; of a sharded one, whether it has any."""
-    there = [directory / name for name in paths.WEIGHT_FILES if (directory / name).is_file()]
-    if not there or gradiend.shards is not None:
-        return bool(there)
-    return tensors_checksum(there[0]) == gradiend.weights_digest()
+    weights = paths.weight_file(directory)
+    if weights is None or gradiend.shards is not None:
+        return weights is not None
+    return tensors_checksum(weights) == gradiend.weights_digest()
 
 
 def _weights_checksum(directory: Path) -> str | None:
-    there = [directory / name for name in paths.WEIGHT_FILES if (directory / name).is_file()]
-    return file_checksum(there[0]) if there else None
+    weights = paths.weight_file(directory)
+    return None if weights is None else file_checksum(weights)
 
 
 @by_first
 def list_again(directory: Path, name: str) -> None:
-    """Take the present checksum of a file into config.json, if config.json lists files."""
+    """Write the present checksum of a file into config.json, if config.json lists files."""
     if (directory / CONFIG).is_file() and paths.FILES in (config := read_config(directory)):
         config[paths.FILES][name] = file_checksum(directory / name)
         write_checked_json(directory / CONFIG, config)
@@ -178,7 +181,7 @@ def list_again(directory: Path, name: str) -> None:
 
 @by_first
 def remove_files(directory: Path, *, keep: Collection[str] = ()) -> None:
-    """Remove the files of a checkpoint but for those to keep, and then the folders in it that are empty.
+    """Remove the files of a checkpoint, but those to `keep` stay; then remove the folders in it that are empty.
 
     The config.json is removed first: a directory with a config.json is complete, however the process ends.
     """
@@ -211,9 +214,9 @@ def remove_empty(folder: Path) -> None:
 def take_over(staging: Path, target: Path, clear: Callable[[Path], None]) -> None:
     """Move the files of a folder to `target`, from which `clear` removes those of an earlier model.
 
-    A folder is complete if it has a config.json (that of an adapter: adapter_config.json), and its record if it is a
-    rewritten model: these are removed first and moved last, so that no reader ever finds files of two models. Other
-    files in `target` stay, because `target` may be any folder of the user; so does a card that a person edited.
+    A folder is complete if it has a config.json (the folder of an adapter: adapter_config.json) and, for a rewritten
+    model, its record. These files are removed first and moved last, so that no reader ever finds files of two models.
+    Other files in `target` stay, because `target` may be any folder of the user; a card that a person edited stays too.
     """
     target = Path(os.path.realpath(target))
     if not target.exists():

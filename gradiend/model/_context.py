@@ -47,20 +47,27 @@ T = TypeVar("T")
 @known_keywords("write_gradiend_context", suggest=False)
 def write_gradiend_context(
     directory: str | Path, source: str, target: str | None, direction: Mapping[str, int] | None = None, *,
-    labels_of: Side = Side.FACTUAL,
+    labels_of: str = "factual",
 ) -> str:  # fmt: skip
     """Write the context file and return its path.
 
     Args:
         directory: The checkpoint.
-        source: The gradient that the encoder reads.
-        target: The gradient that the decoder reproduces.
+        source: The gradient that the encoder reads: factual, alternative or diff.
+        target: The gradient that the decoder reproduces: factual, alternative, diff, or None (it is not trained).
         direction: Class → +1, −1 or 0.
         labels_of: The word whose class labels a text: factual or alternative.
+
+    Raises ValueError, or TypeError for a direction that is no mapping, for another value.
     """
-    sides = {"source": str(source), "target": None if target is None else str(target), LABELS_OF: labels_of.value}
+    content: dict[str, Any] = {
+        "source": Side.parse("source", source).value,
+        "target": None if target is None else Side.parse("target", target).value,
+        LABELS_OF: parse_labels(labels_of).value,
+    }
+    if direction is not None:
+        content["feature_class_encoding_direction"] = parse_direction(direction)
     path = Path(directory) / CONTEXT
-    content = sides if direction is None else {**sides, "feature_class_encoding_direction": dict(direction)}
     write_checked_json(path, content)
     list_again(Path(directory), CONTEXT)
     return str(path)
@@ -134,21 +141,20 @@ def encoding_direction(feature_definition: Any) -> dict[str, int]:
 
     Raises TypeError for an object without them, and ValueError unless there are two target classes.
     """
-    signs = (1, -1)
     if not hasattr(feature_definition, "target_classes") or not hasattr(feature_definition, "all_classes"):
         raise TypeError(
             "feature_definition must have target_classes and all_classes, as a trainer has; got "
             f"{feature_definition!r:.60}."
         )
     targets = list(feature_definition.target_classes or ())
-    if len(targets) != len(signs):
+    if len(targets) != 2:
         raise ValueError(f"The encoding direction needs exactly two target classes; got {targets}.")
     direction = dict.fromkeys(feature_definition.all_classes or targets, 0)
-    return {**direction, **dict(zip(targets, signs, strict=True))}
+    return {**direction, targets[0]: 1, targets[1]: -1}
 
 
 def moving_factor(
-    direction: Mapping[str, int] | None, target: str | None, name: str | None, *, strengthen: bool = True
+    direction: Mapping[str, int] | None, target: str | None, name: str | None, *, strengthen: bool
 ) -> float:
     """The feature factor that strengthens (or weakens) a class: −label of the class, +label for target="alternative".
 
@@ -177,4 +183,6 @@ def one_goal(strengthen: T | None, weaken: T | None) -> tuple[T, bool] | None:
             f"strengthen={strengthen!r} and weaken={weaken!r} are two rewrites: give one of them. (With two classes, "
             "strengthening one weakens the other.)"
         )
-    return (strengthen, True) if strengthen is not None else None if weaken is None else (weaken, False)
+    if strengthen is not None:
+        return strengthen, True
+    return None if weaken is None else (weaken, False)

@@ -80,8 +80,11 @@ def is_dispatched(model: nn.Module) -> bool:
 
 
 def is_mapped(base_model: Any, arguments: Mapping[str, Any], device: Any) -> bool:
-    """Whether a device map places a base model, which keywords of `ModelWithGradiend.from_pretrained` load or which is
-    in memory. Raises ValueError for a map and a `device` for the whole base model."""
+    """Whether a device map places a base model.
+
+    A base model in memory is asked itself; of a name or path, the keywords of `ModelWithGradiend.from_pretrained` tell.
+    Raises ValueError for a map together with a `device` for the whole base model.
+    """
     by_name = not isinstance(base_model, nn.Module)
     keywords = "base_model_device_map", "device_map"
     mapped = any(map(arguments.get, keywords)) if by_name else is_dispatched(base_model)
@@ -110,7 +113,7 @@ def _same(one: torch.device, other: torch.device) -> bool:
 
 
 def copy_of(base_model: Any) -> Any:
-    """A deep copy of a model, whose parts lie where those of the original do."""
+    """A deep copy of a model, whose parts lie on the devices of the original's parts."""
     made = copy.deepcopy(base_model)
     places = vars(base_model).get("hf_device_map")
     if places is None or not is_dispatched(base_model):

@@ -168,7 +168,7 @@ def _write_features(path: Path, rows: list[dict[str, Any]]) -> None:
 def named_entries(
     gradiend: ParamMappedGradiendModel, part: str, importance: Tensor, chosen: Tensor
 ) -> list[dict[str, Any]]:
-    """What `get_topk_feature_metadata` says of chosen dimensions, by falling importance, (k,)."""
+    """The rows of `get_topk_feature_metadata` for the `chosen` dimensions, (k,), by falling importance."""
     rising, order = chosen.sort()
     rows: list[dict[str, Any]] = [{} for _ in range(len(chosen))]
     start = 0

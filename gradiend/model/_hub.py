@@ -1,7 +1,7 @@
-"""Places on a model hub: which part of a repository is meant, and its files here, at one commit and checked.
+"""Downloads from a model hub: the files of a GRADIEND, a delta or runs, all of one commit, with checksums compared.
 
 `huggingface_hub` downloads into its cache, tries again where a connection breaks, and finds files there without a
-connection. Only files of `KINDS` are asked for: a repository is somebody else's, so nothing in it is run or unpickled.
+connection. Only files of `KINDS` are downloaded: a repository is somebody else's, so nothing in it is run or unpickled.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ GRADIEND = "GRADIEND"
 _SHA256, _SHA1 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 
 
-# What is wanted of a place
+# Places → local files
 
 
 def local_folder(
     place: str | Path, subfolder: str | None = None, revision: str | None = None, *, verify: bool = True
 ) -> Path:
-    """The local folder of a GRADIEND: of a place on this machine itself, of one on a hub after a download.
+    """The local folder of a GRADIEND, which is downloaded if the place is on a hub.
 
     The place is a checkpoint, or a run that has its checkpoint in `model/`: a folder, `owner/name`, or
     `hf://owner/name@revision/subfolder`. With `verify`, downloaded files are compared with the checksums under which
@@ -67,10 +67,10 @@ def local_folder(
 def at_hand(
     model: Any, subfolder: str | None = None, revision: str | None = None, *, sure: bool = False, verify: bool = True
 ) -> Any:
-    """The local folder of the GRADIEND that `model` names; everything else, such as a base model's name, as it is.
+    """The local folder of a GRADIEND that `model` names; any other `model`, such as a base model's name, as it is.
 
-    Whether `owner/name` is a GRADIEND or a base model, its config.json says, unless it is `sure` that a GRADIEND is
-    meant. Errors are those of `local_folder`.
+    The config.json of the repository `owner/name` decides whether it holds a GRADIEND or a base model; if the caller is
+    `sure`, it must hold a GRADIEND. Errors are those of `local_folder`.
     """
     if not isinstance(model, (str, Path)):
         return model
@@ -132,7 +132,7 @@ def _local(place: str | Path, subfolder: str | None) -> Path:
 
 
 def inside_run(folder: Path) -> Path:
-    """The checkpoint that is meant by a folder: the one in `model/` if it is a run, else the folder itself."""
+    """The checkpoint in a folder: `model/` if the folder is that of a run, else the folder itself."""
     run = not is_checkpoint(folder) and is_checkpoint(folder / MODEL_DIR)
     return folder / MODEL_DIR if run else folder
 
@@ -142,7 +142,7 @@ def local_with_file(
 ) -> Path:
     """The local folder with a file called `name`, see `local_folder`; the rest of the folder is not downloaded.
 
-    A place on a hub may name the file itself.
+    A place on a hub may name the file itself. Messages call what the file holds a `kind`, such as "delta".
     """
     require_path("path", place)
     at = HubPlace.of(place, subfolder, revision)
@@ -181,7 +181,7 @@ def _checkpoint(at: HubPlace, root: Path, folder: str, *, verify: bool) -> Path:
 
 
 def download_files(at: HubPlace, wanted: list[str], *, verify: bool = True) -> tuple[HubPlace, Path]:
-    """(the place at its commit, the folder of the repository here), with the files that match a wanted pattern."""
+    """Download the files that match a pattern; return (the place at its commit, the repository's local folder)."""
     from huggingface_hub import snapshot_download  # noqa: PLC0415
 
     def download(revision: str | None) -> Path:
@@ -210,9 +210,10 @@ def download_files(at: HubPlace, wanted: list[str], *, verify: bool = True) -> t
 
 
 def _verify(path: Path, at: HubPlace) -> None:
-    """Compare a file with the checksum that the hub lists, after which the cache has named it.
+    """Raise ValueError for a file with another checksum than the hub lists.
 
-    Where a file system has no links, the cache does not keep that name; a checkpoint has checksums of its own.
+    In the cache, `path` is a link to a file whose name is this checksum. On a file system without links, the cache does
+    not keep it, and nothing is compared here; a checkpoint has checksums of its own.
     """
     from huggingface_hub.utils.sha import git_hash, sha_fileobj  # noqa: PLC0415
 

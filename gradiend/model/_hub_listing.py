@@ -1,4 +1,4 @@
-"""What a repository on a hub, or a local folder, holds: GRADIENDs, deltas, rewritten models; without their weights."""
+"""A list of the GRADIENDs, deltas and rewritten models in a repository or folder, made without reading weights."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ class ListedGradiend:
     """A GRADIEND, a delta or a rewritten model in a repository or folder."""
 
     subfolder: str
-    """What loads it as `subfolder=`: a folder, or the file of a delta; empty for the top."""
+    """The `subfolder=` that loads it: a folder, or the file of a delta; empty for the top of the repository."""
     kind: Literal["GRADIEND", "delta", "rewritten model"]
-    """What it is."""
+    """The kind of this entry."""
     classes: tuple[str, ...]
-    """The classes, the one that is encoded positive first; of a rewrite, the class that it moves."""
+    """The classes of a GRADIEND, first the class that is encoded positive; or the class that a rewrite moves."""
     base_model: str | None
     """The name or path of the base model."""
     base_model_revision: str | None
     """The commit of the base model on a hub, if it is known."""
     entries: int | None
-    """The number of entries of the base model that it reads, or changes; None if that is not recorded."""
+    """The number of the base model's entries that a GRADIEND reads or a rewrite changes; None if it is not recorded."""
     size: int
     """The bytes of its files."""
     correlation: float | None
     """The correlation of encodings and labels in the test split, else in validation; None if neither is recorded."""
     goal: str | None = None
-    """What a rewrite does: strengthen, weaken or balance."""
+    """The aim of a rewrite: strengthen, weaken or balance; None if it is not known, and for a GRADIEND."""
 
 
 class GradiendList(Shown, list[ListedGradiend]):
-    """What `list_gradiends` has found, in the order of the subfolders; it shows itself and becomes a frame."""
+    """The result of `list_gradiends`, in the order of the subfolders; it shows itself and becomes a frame."""
 
     def __init__(self, entries: Iterable[ListedGradiend], place: str) -> None:
         super().__init__(sorted(entries, key=lambda one: one.subfolder))
@@ -65,7 +65,7 @@ class GradiendList(Shown, list[ListedGradiend]):
         """The folder, or the repository with its commit."""
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each, with the fields of `ListedGradiend` as columns."""
+        """A frame with a row for each entry; its columns are the fields of `ListedGradiend`."""
         return pd.DataFrame([asdict(one) for one in self], columns=list(ListedGradiend.__dataclass_fields__))
 
     def _tables(self) -> tuple[str, Sequence[Table]]:
@@ -87,7 +87,7 @@ class GradiendList(Shown, list[ListedGradiend]):
 
 @known_keywords("list_gradiends", suggest=False)
 def list_gradiends(place: str | Path, revision: str | None = None) -> GradiendList:
-    """What a repository on a hub, or a local folder, holds, without downloading weights.
+    """The GRADIENDs, deltas and rewritten models in a repository on a hub or a folder; weights are not downloaded.
 
         for one in list_gradiends("owner/name"):
             print(one.subfolder, one.classes)
@@ -121,7 +121,7 @@ def list_gradiends(place: str | Path, revision: str | None = None) -> GradiendLi
         sizes = {name: size for name, size in repository_files(at).items() if name.startswith(below)}
         names = [name for name in sizes if PurePosixPath(name).name in (CONFIG, CONTEXT, TRAINING, REWRITE_RECORD)]
         patterns = [glob.escape(name) for name in names]
-        patterns += [f"{below}{METRICS}", f"{below}*/{METRICS}"]
+        patterns += [f"{glob.escape(below)}{METRICS}", f"{glob.escape(below)}*/{METRICS}"]
         at, root = download_files(at, patterns)
         headers = {name.removeprefix(below): _header_there(at, name) for name in _delta_files(sizes)}
     sizes = {name.removeprefix(below): size for name, size in sizes.items()}
@@ -129,7 +129,7 @@ def list_gradiends(place: str | Path, revision: str | None = None) -> GradiendLi
 
 
 def _found(root: Path, sizes: Mapping[str, int], headers: Mapping[str, Any]) -> Iterator[ListedGradiend]:
-    """What the small files below `root` describe; `sizes` has all files, also those that are not here."""
+    """Yield what the small files below `root` describe; `sizes` also has the files that were not downloaded."""
     folders = {folder_of(name) for name in sizes}
     for name in sorted(folders | headers.keys()):
         try:
@@ -162,7 +162,7 @@ def _gradiend(root: Path, name: str, sizes: Mapping[str, int]) -> ListedGradiend
 
 
 def _correlation(folder: Path) -> float | None:
-    """The correlation in the metrics beside a checkpoint, else that of its training."""
+    """The correlation in the metrics beside a checkpoint, else the correlation in its training.json."""
     for path in sorted(folder.parent.glob(METRICS)):
         value = read_json(path).get("correlation")
         if value is not None:
@@ -176,10 +176,7 @@ def _correlation(folder: Path) -> float | None:
 def _rewritten(root: Path, name: str, sizes: Mapping[str, int]) -> ListedGradiend:
     record = read_rewrite_record(root / name)
     size = sum(size for file, size in sizes.items() if folder_of(file) == name)
-    return ListedGradiend(
-        name, "rewritten model", _moved(record.choice), record.base_model, None, None, size, None,
-        None if record.choice is None else record.choice.direction,
-    )  # fmt: skip
+    return _of_choice(record.choice, subfolder=name, kind="rewritten model", base_model=record.base_model, size=size)
 
 
 def _delta(name: str, header: str, sizes: Mapping[str, int]) -> ListedGradiend:
@@ -187,18 +184,21 @@ def _delta(name: str, header: str, sizes: Mapping[str, int]) -> ListedGradiend:
     choice = (content.get("rewrite") or {}).get("choice")
     choice = None if choice is None else RewriteChoice(**choice)
     entries = sum(int(one["num_entries"]) for one in content["parameters"])
+    return _of_choice(
+        choice, subfolder=name, kind="delta", base_model=content["base_model"], entries=entries, size=sizes[name]
+    )
+
+
+def _of_choice(choice: RewriteChoice | None, *, entries: int | None = None, **known: Any) -> ListedGradiend:
+    """A rewrite with what is known of it; the class and the goal are those that a decoder evaluation chose."""
+    classes, goal = ((), None) if choice is None else ((choice.target_class,), choice.direction)
     return ListedGradiend(
-        name, "delta", _moved(choice), content["base_model"], None, entries, sizes[name], None,
-        None if choice is None else choice.direction,
-    )  # fmt: skip
-
-
-def _moved(choice: RewriteChoice | None) -> tuple[str, ...]:
-    return () if choice is None else (choice.target_class,)
+        classes=classes, base_model_revision=None, entries=entries, correlation=None, goal=goal, **known
+    )
 
 
 def _delta_files(sizes: Mapping[str, int]) -> list[str]:
-    """The files that may be deltas: those of safetensors that belong to no model."""
+    """The files that may be deltas: safetensors files that belong to no model."""
     paths = [PurePosixPath(name) for name in sizes if name.endswith(".safetensors")]
     models = {PurePosixPath(name).parent for name in sizes if PurePosixPath(name).name in (CONFIG, ADAPTER_CONFIG)}
     return [

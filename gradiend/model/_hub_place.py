@@ -43,7 +43,7 @@ class HubPlace:
     def of(cls, place: Any, subfolder: str | None = None, revision: str | None = None) -> Self | None:
         """The place that `owner/name` or `hf://owner/name@revision/path` names; None for a place on this machine.
 
-        What is here wins: `owner/name` is a folder if there is one of this name, or one that is called `owner`. Raises
+        Local places win: `owner/name` is a folder if there is one of this name, or one that is called `owner`. Raises
         TypeError for a subfolder or revision that is no text, and ValueError for a bad address, a path that leads out
         of the repository, two revisions, or a revision of a place on this machine.
         """

@@ -125,20 +125,20 @@ class MappedParameter:
 
     def compact(self) -> MappedParameter:
         """The same selection in the form that takes the least space."""
-        if self.selection is None or (self.num_selected == self.numel and self._is_sorted()):
+        if self.selection is None or (self.num_selected == self.numel and self.rises()):
             return MappedParameter(self.name, self.shape)
         dtype = index_dtype(self.numel)
         as_indices = self.num_selected * dtype.itemsize * MASK_MARGIN <= self.numel
         if self.selection.dtype == torch.bool:
             return MappedParameter(self.name, self.shape, self.indices().to(dtype)) if as_indices else self
-        if as_indices or not self._is_sorted():
+        if as_indices or not self.rises():
             return MappedParameter(self.name, self.shape, self.selection.to(dtype))
         mask = torch.zeros(self.numel, dtype=torch.bool)
         mask[self.selection.long()] = True
         return MappedParameter(self.name, self.shape, mask)
 
-    def _is_sorted(self) -> bool:
-        # A mask cannot express indices that do not rise.
+    def rises(self) -> bool:
+        """Whether the indices of the selected entries rise; a mask cannot express others."""
         selection = self.selection
         return selection is None or selection.dtype == torch.bool or bool((selection[1:] > selection[:-1]).all())
 
@@ -158,7 +158,10 @@ class MappedParameter:
         missing = [key for key in ("shape", "repr") if key not in spec]
         if missing:
             raise ValueError(f"The map entry of {name!r} lacks {' and '.join(missing)}; it has {', '.join(spec)}.")
-        shape = tuple(int(size) for size in spec["shape"])
+        try:
+            shape = tuple(int(size) for size in spec["shape"])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"The shape of {name!r} must be a list of sizes; got {spec['shape']!r:.60}.") from error
         representation = one_of(f"repr of {name!r}", spec["repr"], ("all", "mask", "indices"))
         if representation == "all":
             return cls(name, shape)
@@ -179,9 +182,11 @@ class MappedParameter:
         numel = math.prod(shape)
         if selection.numel() and not (int(selection.min()) >= 0 and int(selection.max()) < numel):
             raise ValueError(f"The indices of {name!r} must lie in [0, {numel}).")
-        if selection.unique().numel() != selection.numel():
+        parsed = cls(name, shape, selection)
+        # Indices that rise, as those of every pruned map do, need not be sorted.
+        if not parsed.rises() and selection.unique().numel() != selection.numel():
             raise ValueError(f"The indices of {name!r} contain an entry twice.")
-        return cls(name, shape, selection)
+        return parsed
 
 
 class ParameterMap(Sequence[MappedParameter]):
@@ -197,7 +202,7 @@ class ParameterMap(Sequence[MappedParameter]):
         return f"ParameterMap({self.described()})"
 
     def described(self) -> str:
-        """How many entries of how many parameters are in the map."""
+        """A text with the numbers of entries and of parameters in the map."""
         share, count = self.size / max(self.unpruned_size, 1), f"{len(self)} parameter{'' if len(self) == 1 else 's'}"
         if self.size == self.unpruned_size:
             return f"all {self.size:,} entries of {count}"
@@ -229,7 +234,7 @@ class ParameterMap(Sequence[MappedParameter]):
             start += parameter.num_selected
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Full-shape tensors by name → (size,), on the device of the first one; KeyError for a missing one."""
+        """Full-shape tensors by name → (size,), on the first tensor's device. Raises KeyError for a missing tensor."""
         missing = [parameter.name for parameter in self.parameters if parameter.name not in tensors]
         if missing:
             raise KeyError(f"The map needs {', '.join(missing[:5])}, which the dict of tensors does not contain.")
@@ -262,8 +267,8 @@ class ParameterMap(Sequence[MappedParameter]):
     def union(cls, maps: Sequence[ParameterMap], whole_from: float = 1.0) -> ParameterMap:
         """The map of the entries of several maps of one base model.
 
-        Its entries rise within each parameter, unless it is the one map that all are. A parameter of which at least the
-        share `whole_from` is in it is in it whole.
+        Its indices rise within each parameter, unless all maps are equal. A parameter is in it as a whole if the maps
+        together have at least the share `whole_from` of the parameter's entries.
         """
         if len({one.hash for one in maps}) == 1:
             return maps[0]
@@ -309,7 +314,7 @@ class ParameterMap(Sequence[MappedParameter]):
 
 
 def _joined(parameters: Sequence[MappedParameter], whole_from: float) -> MappedParameter:
-    """One parameter with the entries that any of several selections of it has, or with all from a share of them on."""
+    """One parameter with the entries of several selections; whole if these are at least the share `whole_from`."""
     first = parameters[0]
     if any(one.selection is None for one in parameters):
         return MappedParameter(first.name, first.shape)

@@ -31,11 +31,12 @@ WAY_OUT = (
 
 def is_quantized(parameter: Tensor) -> bool:
     """Whether a parameter holds codes of a quantized weight, which may be stored in a floating-point type too."""
-    return (
-        not parameter.is_floating_point()
-        or parameter.dtype.itemsize < 2
-        or any(cls.__module__.partition(".")[0] == PACKAGE for cls in type(parameter).__mro__)
-    )
+    return not parameter.is_floating_point() or parameter.dtype.itemsize < 2 or _is_of_package(parameter)
+
+
+def _is_of_package(parameter: Tensor) -> bool:
+    """Whether bitsandbytes has quantized a parameter. It need not be installed: a module's name identifies a class."""
+    return any(cls.__module__.partition(".")[0] == PACKAGE for cls in type(parameter).__mro__)
 
 
 def float_dtype(model: nn.Module) -> torch.dtype:
@@ -61,12 +62,12 @@ def as_config(quantization: Mapping[str, Any]) -> BitsAndBytesConfig:
 
 
 def quantization_of_model(model: nn.Module) -> dict[str, Any] | None:
-    """See `quantization_of`; None too for a module that is no model of transformers."""
+    """The result of `quantization_of` for a model; None also for a module that is no model of transformers."""
     return quantization_of(model.config) if isinstance(model, PreTrainedModel) else None
 
 
 def bits_of(quantization: Mapping[str, Any]) -> str:
-    """How a quantized model is held, for people: "8 bits" or "4 bits (nf4)"."""
+    """The precision of a quantized model, for people: "8 bits" or "4 bits (nf4)"."""
     return f"4 bits ({quantization.get('bnb_4bit_quant_type')})" if quantization.get("load_in_4bit") else "8 bits"
 
 
@@ -96,7 +97,7 @@ def keep_layout(model: nn.Module) -> None:
         if getattr(scales, "packing_format_for_cpu", False):
             layer.state_dict()
         if scales.absmax.dim() == 2:
-            # What reading the state leaves out of undoing the packing.
+            # Reading the state undoes the packing of the codes, but not that of the scales.
             scales.absmax = scales.absmax.T.reshape(-1).float()
 
 
@@ -114,12 +115,11 @@ def _say_once() -> None:
 
 
 def foreign_quantization(model: nn.Module) -> str | None:
-    """What quantizes a model otherwise than by bitsandbytes, as the rest of a sentence; None if nothing does."""
+    """The method other than bitsandbytes that quantizes a model, for a sentence; None if there is no such method."""
     quantization = quantization_of_model(model)
     quantized = [parameter for parameter in model.parameters() if is_quantized(parameter)]
-    own = [p for p in quantized if any(cls.__module__.partition(".")[0] == PACKAGE for cls in type(p).__mro__)]
     method = None if quantization is None else str(quantization.get("quant_method", ""))
-    if own and len(own) == len(quantized) and (method is None or method.startswith(PACKAGE)):
+    if quantized and all(map(_is_of_package, quantized)) and (method is None or method.startswith(PACKAGE)):
         _say_once()
         return None
     if any(".ao.nn" in type(part).__module__ for part in model.modules()):

@@ -22,6 +22,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from gradiend._version import __version__
+from gradiend.model._base_model import identity_of
 from gradiend.model._hub import local_delta, local_with_file
 from gradiend.model._parameter_map import MappedParameter, bits, digest_of, index_dtype
 from gradiend.model._refusals import inside
@@ -64,7 +65,7 @@ class RewriteChoice:
     base_lms: float | None = None
     """The language-modelling score of the base model."""
     facts: Mapping[str, Any] | None = field(default=None, repr=False)
-    """What else was measured, which the card says."""
+    """Further measurements, which the card says."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -127,7 +128,11 @@ class RewriteRecord(Shown):
 
 def _require_version(version: Any) -> None:
     if version != FORMAT_VERSION:
-        newer = " A newer version wrote it: update gradiend." if isinstance(version, int) and version > 1 else ""
+        newer = (
+            " A newer version wrote it: update gradiend."
+            if isinstance(version, int) and version > FORMAT_VERSION
+            else ""
+        )
         raise ValueError(f"format_version is {version!r}; this version of gradiend reads {FORMAT_VERSION}.{newer}")
 
 
@@ -241,7 +246,7 @@ class Delta(Shown):
     rewrite: RewriteRecord | None = None
     """The record of the rewrite; None for the difference of two models."""
     card: str | None = None
-    """The text for people that the file holds, in Markdown; None without one."""
+    """The text for people, in Markdown, that the file holds; None for a file without such a text."""
 
     def _tables(self) -> tuple[str, list[Table]]:
         made = ""
@@ -419,6 +424,5 @@ def delta_of(base_model: nn.Module, changed: Iterator[tuple[str, Tensor]], rewri
             changes.append(change)
     if not changes:
         raise ValueError("The rewritten model equals the base model in every bit: there is no delta to export.")
-    # Only the models of transformers have a name for certain.
-    name = str(getattr(base_model, "name_or_path", ""))
-    return Delta(tuple(changes), name, hash_model_weights(base_model), backbone_prefix(base_model), rewrite)
+    fingerprint = hash_model_weights(base_model)
+    return Delta(tuple(changes), identity_of(base_model), fingerprint, backbone_prefix(base_model), rewrite)

@@ -49,7 +49,7 @@ def whole_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def shard(model: nn.Module) -> None:
-    """Shard a model over the processes of the run, in place; the rows of a layer come together for its passes alone."""
+    """Shard a model over the processes of the run, in place; a layer is in one piece only during its own passes."""
     # FSDP2 is imported here, because this takes time that programs without it need not spend.
     from torch.distributed.device_mesh import init_device_mesh  # noqa: PLC0415
     from torch.distributed.fsdp import fully_shard  # noqa: PLC0415
@@ -61,7 +61,7 @@ def shard(model: nn.Module) -> None:
         inside = Counter(id(parameter) for _, parameter in part.named_parameters(remove_duplicate=False))
         return all(uses[number] == count for number, count in inside.items())
 
-    # Tied parameters must come together at once.
+    # A layer that shares a parameter with another one must be in one piece at the same time as the other.
     layers = [part for part in model.modules() if isinstance(part, GradientCheckpointingLayer) and stands_alone(part)]
     for part in [*layers, model]:
         fully_shard(part, mesh=mesh, reshard_after_forward=True)
@@ -109,7 +109,7 @@ class Shards:
         if selection is not None and selection.dtype == torch.bool:
             selection = selection[start : start + size]
         elif selection is not None:
-            if not bool((selection[1:] > selection[:-1]).all()):
+            if not entry.rises():
                 raise ValueError(f"A sharded GRADIEND needs a map whose indices rise; those of {entry.name} do not.")
             inside = (selection >= start) & (selection < start + size)
             selection = selection[inside] - start
@@ -153,7 +153,7 @@ class Shards:
         counts = self.counts(own)
 
         def blocks() -> Iterator[Tensor]:
-            """Send this process's entries to the first process, which yields those of all in order."""
+            """Send this process's entries to the first process, which yields the entries of all processes in order."""
             distributed, team = torch.distributed, self.team
             flat = values.detach().reshape(len(values), math.prod(shape[1:]))
             for rank, place in self.places(counts):

@@ -18,7 +18,7 @@ from gradiend.util._checks import require_finite
 from gradiend.util._processes import ONE, Processes
 
 BLOCK = 1 << 20
-"""How many entries are read at once."""
+"""The number of entries that are read at once."""
 
 DIGIT = 16
 """The number of bits of a radix digit: one histogram has 65 536 counts."""
@@ -60,9 +60,9 @@ class Selection:
     cutoff: Tensor | None = None
     """The importance (0-dim) that a dimension must exceed to stay; None keeps all allowed dimensions."""
     ties: int = 0
-    """How many dimensions whose importance equals the cutoff stay too; lower indices come first."""
+    """The number of dimensions that stay because their importance equals the cutoff; lower indices come first."""
     places: Sequence[slice] = ()
-    """Consecutive ranges of all dimensions: in each, those of an earlier process come first. Default: one range."""
+    """Consecutive ranges of all dimensions. Ties go to an earlier range, then to an earlier process. Default: one."""
     team: Processes = ONE
     """The processes of which each has some of the dimensions; `size` and `importance` are those of this process."""
 
@@ -134,7 +134,7 @@ class Selection:
             yield keep
 
     def _ties(self) -> list[int]:
-        """How many dimensions of each range stay although their importance only equals the cutoff."""
+        """The number of dimensions of each range that stay because their importance equals the cutoff."""
         own = [sum(len(self._equal(block)) for block in blocks(place)) for place in self.places]
         of_all, left, result = self.team.exchanged(own), self.ties, []
         for number in range(len(own)):
@@ -205,7 +205,10 @@ def select_dimensions(
         raise ValueError(f"threshold and topk need one importance per dimension, shape ({size},); got {found}.")
     elif any(importance[place].isnan().any() for place in blocks(slice(0, size))):
         raise ValueError("The importance contains NaN: check the weights or gradients that it was made of.")
-    importance = None if importance is None else importance.detach()
+    if importance is not None:
+        importance = importance.detach()
+        # `Selection.largest` reads the bits of floating-point numbers.
+        importance = importance if importance.is_floating_point() else importance.double()
     selection = Selection(size, importance, mask, threshold, places=places, team=team)
     allowed = selection.n_allowed()
     if not allowed:

@@ -64,7 +64,7 @@ class GradiendModel(Shown, nn.Module):
     _has_map = False
     mapping: ParameterMap | None = None
     shards: Shards | None = None
-    """How the entries are divided over processes; None for a GRADIEND in one piece."""
+    """The division of the entries over processes; None for a GRADIEND in one piece."""
 
     def __init__(
         self, input_dim: int, latent_dim: int, activation_encoder: str = "tanh", activation_decoder: str = "id",
@@ -106,13 +106,16 @@ class GradiendModel(Shown, nn.Module):
             with torch.no_grad():
                 for name, parameter in self.named_parameters():
                     for part, shape in self._in_order(name, parameter):
-                        # Numbers that are drawn for other processes leave those that one process would draw here.
+                        # Every process draws the numbers of all parts, so that sharding changes no number.
                         (parameter.new_empty(shape) if part is None else part).uniform_(-bound, bound)
             self._drawn = self.weights_digest()
         return self
 
     def _in_order(self, name: str, parameter: Tensor) -> Iterator[tuple[Tensor | None, tuple[int, ...]]]:
-        """The parts of a parameter in the order of the whole one: (None for one of another process, its shape)."""
+        """Yield the parts of a parameter in the order of the whole parameter, each with its shape.
+
+        A part that another process has is None.
+        """
         if self.shards is None or name == ENCODER_BIAS:
             yield parameter, tuple(parameter.shape)
             return
@@ -141,7 +144,7 @@ class GradiendModel(Shown, nn.Module):
         self._drawn = None
 
     def weights_hash(self) -> str:
-        """SHA-256 of the weights, see `hash_model_weights`; that of a GRADIEND in one piece, however it is sharded."""
+        """The SHA-256 of the weights, see `hash_model_weights`, which does not depend on how they are sharded."""
         if self.shards is None:
             return hash_model_weights(self)
         digest = hashlib.sha256()
@@ -209,7 +212,7 @@ class GradiendModel(Shown, nn.Module):
         return headline, [facts("", self._facts())]
 
     def _facts(self) -> dict[str, object]:
-        """What a person should know of the network, without reading its weights."""
+        """The facts that a person should know of the network; no weight is read."""
         places = dict.fromkeys((str(self.device_encoder), str(self.device_decoder)))
         weights = f"{str(self.torch_dtype).removeprefix('torch.')} on {' and '.join(places)}"
         if not self.is_built:
@@ -311,7 +314,7 @@ class GradiendModel(Shown, nn.Module):
         return self._through(self.decoder, h, "latent_dim", self.latent_dim)
 
     def _through(self, half: nn.Sequential | None, values: Any, name: str, size: int) -> Tensor:
-        """What encoder or decoder makes of values, whose last dimension must be `size`."""
+        """The output of encoder or decoder for values, whose last dimension must be `size`."""
         weight = self._built_linear(half).weight
         if not isinstance(values, Tensor):
             hint = " Dicts of gradients need a ParamMappedGradiendModel." if isinstance(values, Mapping) else ""
@@ -369,21 +372,15 @@ class GradiendModel(Shown, nn.Module):
 
         Raises ValueError for an unknown part.
         """
-        return self._whole_vector(self._importance(part))
-
-    def _importance(self, part: str) -> Tensor:
-        """The importance of this process's dimensions."""
-        return weight_importance(part, *self._weights())
-
-    def _whole_vector(self, own: Tensor) -> Tensor:
-        """A vector of all dimensions, on the CPU if they are sharded; `own` are those of this process."""
+        own = weight_importance(part, *self._weights())
         if self.shards is None:
             return own
         assert self.mapping is not None
+        # The first process alone gets the blocks, and gives them to the others.
         blocks = [*self.shards.pieces(self.mapping, own, (self.total_dim,)).blocks()]
-        vector = torch.cat(blocks) if blocks else torch.empty(self.total_dim, dtype=own.dtype)
-        self.shards.team.take_over([vector])
-        return vector
+        importance = torch.cat(blocks) if blocks else torch.empty(self.total_dim, dtype=own.dtype)
+        self.shards.team.take_over([importance])
+        return importance
 
     def get_update_vector(self, part: str = "decoder-weight") -> Tensor:
         """A signed copy of the weights as one vector, in the GRADIEND's dtype.
@@ -447,7 +444,7 @@ class GradiendModel(Shown, nn.Module):
         """
         parse_weight_part(part)
         if importance is None and (topk is not None or threshold is not None):
-            importance = self._importance(part)
+            importance = weight_importance(part, *self._weights())
         team = ONE if self.shards is None else self.shards.team
         places = () if self.mapping is None else [place for _, place in self.mapping.slices()]
         selection = select_dimensions(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from gradiend.model._architecture import Device, cuda_device, resolve_device_config_for_model
+from gradiend.model._architecture import Device, cuda_device, require_devices, resolve_device_config_for_model
 from gradiend.model._base_model import (
     BASE_REVISION,
     BaseDigest,
@@ -128,7 +128,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
 
     @property
     def task(self) -> str | None:
-        """What the base model does, as the hub names it, such as "fill-mask"; None if that is not known."""
+        """The task of the base model, as the hub names it, such as "fill-mask"; None if the task is not known."""
         return self.gradiend.kwargs.get("task")
 
     @property
@@ -146,12 +146,10 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         return self.gradiend.named_parameters(f"{prefix}.gradiend" if prefix else "gradiend", *args, **kwargs)
 
     def _tables(self) -> tuple[str, Sequence[Table]]:
-        # Only the models of transformers have a name for certain.
-        name = getattr(self.base_model, "name_or_path", "")
         heading, network = self.gradiend._tables()
         signs = sorted((self._direction or {}).items(), key=lambda item: -item[1])
         known = {
-            "base model": f"{type(self.base_model).__name__} {name!r}",
+            "base model": f"{type(self.base_model).__name__} {identity_of(self.base_model)!r}",
             "classes": ", ".join(f"{name} ({sign:+d})" for name, sign in signs if sign),
             "reads": f"{self.source} gradients",
             "reproduces": None if self.target is None else f"{self.target} gradients",
@@ -174,11 +172,12 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
 
     def to(self, device: Any) -> Self:  # type: ignore[override]
         """Move base model and GRADIEND; a base model that a device map has placed stays there. Returns self."""
+        # The GRADIEND refuses a dtype, before the base model would take it.
+        self.gradiend.to(device)
         if is_dispatched(self.base_model):
             logger.warning("The base model stays where its device map has put it; the GRADIEND moves to %s.", device)
         else:
             self.base_model.to(device)
-        self.gradiend.to(device)
         return self
 
     def cpu(self) -> Self:
@@ -220,7 +219,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         Raises:
             AssertionError: A raw input comes without a label.
             FloatingPointError: The gradient is infinite or undefined.
-            ValueError: A gradient has another length, or `return_float` is True and there are several latents.
+            ValueError: A gradient has another length, or `return_float` is True for several latents or gradients.
         """
         if return_float and self.gradiend.latent_dim != 1:
             raise ValueError(f"return_float needs one latent; this GRADIEND has {self.gradiend.latent_dim}.")
@@ -235,6 +234,8 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         if not is_finite(flat):
             raise FloatingPointError("The gradient to encode has infinite or undefined entries.")
         latent = self.gradiend.forward_encoder(flat)
+        if return_float and latent.numel() != 1:
+            raise ValueError(f"return_float needs one gradient; got gradients of shape {tuple(flat.shape)}.")
         return latent.item() if return_float else latent
 
     def with_original_base_model(self, new_base: Any) -> Self:
@@ -254,7 +255,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         return model
 
     def on_shards(self, base_model: Any) -> Self:
-        """This process's part of this model; `base_model` is its base model, or a copy, sharded by rows.
+        """This process's part of this model, around `base_model`: the same base model or a copy, sharded by rows.
 
         Raises ValueError if `base_model` is not sharded by rows.
         """
@@ -370,15 +371,15 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
             PermissionError: The login of this machine may not read a repository.
             ConnectionError: A hub cannot be reached, and its files are not in the cache.
             ValueError: The base model has other weights than the checkpoint was trained on, or is wrapped, compiled,
-                quantized or adapted in an unsupported way; or a file of the checkpoint was damaged or changed.
+                quantized or adapted in an unsupported way; a device is not here; or a file was damaged or changed.
             TypeError: None or two load directories are given.
         """
         if cls is ModelWithGradiend:
             cls = LATER["default model class"]()  # noqa: PLW0642 - the abstract class stands for this one
         load_directory, base_model, kwargs = resolve_directory(load_directory, base_model, kwargs)
         shape, load_arguments = split_gradiend_arguments(kwargs)
-        given = (load_directory, base_model)
-        load_directory, base_model = (unwrapped(one) if isinstance(one, nn.Module) else one for one in given)
+        places = (load_directory, base_model)
+        load_directory, base_model = (unwrapped(one) if isinstance(one, nn.Module) else one for one in places)
         sure = require_gradiend_model or base_model is not None
         load_directory = at_hand(load_directory, subfolder, revision, sure=sure, verify=verify)
         same_device = load_arguments.pop("encoder_decoder_same_device", False)
@@ -388,6 +389,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         *halves, base_place, _ = resolve_device_config_for_model(
             device, device_encoder, device_decoder, device_base_model, same_device
         )
+        require_devices(halves if mapped else [*halves, base_place])
         shape |= zip(("device_encoder", "device_decoder"), halves, strict=True)
         if isinstance(load_directory, (str, Path)) and is_checkpoint(load_directory):
             model = cls._from_checkpoint(Path(load_directory), base_model, shape, load_arguments, verify=verify)
@@ -405,7 +407,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
             model = cls(loaded, gradiend, *extra, source=source or "factual", target=target or "diff")
             if isinstance(load_directory, (str, Path)):
                 model._loaded[model._recorded_base] = model._base_digest()
-                # Now, before the branch moves on in the cache.
+                # Later, the branch may have another commit in the cache.
                 model._recorded_revision = cached_revision(str(load_directory), revision)
         if not mapped:
             model.base_model.to(base_place)

@@ -106,9 +106,8 @@ class ParamMappedGradiendModel(GradiendModel):
         gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
         missing = [name for name in parameters if name not in gradients]
         if missing:
-            raise RuntimeError(
-                f"No gradient has reached {', '.join(missing)}. Was backward() called on a loss of this model?"
-            )
+            shown = f"{', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}"
+            raise RuntimeError(f"No gradient has reached {shown}. Was backward() called on a loss of this model?")
         if return_dict:
             return {name: gradient.detach().to(target_device, copy=True) for name, gradient in gradients.items()}
         device = next(iter(gradients.values())).device if target_device is None else target_device

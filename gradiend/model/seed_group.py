@@ -17,11 +17,11 @@ class SeedModelGroup:
     models: tuple[Any, ...]
     """The models, the best one first."""
     selection: str = "all_convergent"
-    """Which seeds these are: all_convergent, best or all_tried."""
+    """The choice of seeds: all_convergent, best or all_tried."""
     aggregate: str = "mean"
-    """How numbers of several seeds become one: mean, median, min or max."""
+    """The function by which numbers of several seeds become one: mean, median, min or max."""
     dispersion: str = "none"
-    """What is said of the spread: none, std, range or minmax."""
+    """The measure of the spread of seeds: none, std, range or minmax."""
     seed_values: tuple[int, ...] = ()
     """The seed of each model."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -76,15 +75,15 @@ class Causal(Objective):
         )
 
     def words_of(self, inputs: Mapping[str, Tensor]) -> list[TokenizedWord]:
-        """See `Objective.words_of`."""
-        return [
-            replace(
-                word,
-                input_ids=word.input_ids[: word.positions[-1]],
-                positions=tuple(position - 1 for position in word.positions),
-            )
-            for word in super().words_of(inputs)
-        ]
+        """See `Objective.words_of`. As in transformers, a label at the first token of a text does not count."""
+        words = []
+        for word in super().words_of(inputs):
+            skipped = int(word.positions[0] == 0)
+            positions = tuple(position - 1 for position in word.positions[skipped:])
+            if not positions:
+                raise ValueError("The inputs have no label but that of the first token, which no token predicts.")
+            words.append(TokenizedWord(word.input_ids[: positions[-1] + 1], positions, word.tokens[skipped:]))
+        return words
 
     def check(self, model: nn.Module, ids: Tensor, logits: Tensor, logits_of: Callable[[Tensor], Tensor]) -> None:
         """See `Objective.check`: no token may look at later tokens."""

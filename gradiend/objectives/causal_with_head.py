@@ -99,6 +99,10 @@ class CausalWithHead(Objective):
     def unknown_id(self) -> None:
         """See `Objective.unknown_id`: words become numbers of labels."""
 
+    def tokenize_known(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
+        """See `Objective.tokenize_known`: `tokenize` refuses every word that is no label."""
+        return self.tokenize(masked_texts, words)
+
     def _remembered(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord | None]:
         unknown = sorted({word for word in words if word.lower() not in self._numbers})
         if unknown:
@@ -272,7 +276,7 @@ class DecoderModelWithMLMHead(ModelWithHead):
         return f"labels={self.labels}, stand_in={self.stand_in!r}, pooling_length={self.pooling_length}"
 
     def pooled(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """What the head reads at every position: (B, L, hidden_size), float32 or wider.
+        """The vector that the head reads at every position: (B, L, hidden_size), float32 or wider.
 
         Args:
             input_ids: The tokens, (B, L).
@@ -343,7 +347,7 @@ def mean_of_following(hidden: Tensor, mask: Tensor, length: int) -> Tensor:
 
 
 def with_saved_head(model: Any, directory: str) -> Any:
-    """What a training loads in place of a base model for which `directory` holds a head.
+    """The object or place that a training loads in place of a base model for which `directory` holds a head.
 
     For an instance, the result is the instance with the head; for a name or path, it is the directory. Raises
     ValueError if the head was trained for another model.

@@ -19,6 +19,7 @@ from gradiend.objectives.causal_with_head import CausalWithHead, DecoderModelWit
 from gradiend.objectives.loading import load_with_tokenizer
 from gradiend.objectives.registry import objective_of
 from gradiend.util._cache import Cache
+from gradiend.util._checks import frame_hint, require_finite, require_whole
 from gradiend.util._digest import digest_frame, hash_model_weights
 from gradiend.util._processes import by_first
 from gradiend.util._progress import Progress
@@ -40,17 +41,23 @@ class DataFrameMLMDataset(Dataset[dict[str, Tensor]]):
     Args:
         data: A frame with the columns masked (with `[MASK]`) and label (the word).
         tokenizer: A fast tokenizer.
-        labels: The head's words. Default: the distinct words of `data` in lower case, sorted.
+        labels: The head's words, in any case. Default: the distinct words of `data` in lower case, sorted.
         pooling_length: Number of positions that the head pools.
         max_length: Longest input in tokens.
 
-    Raises ValueError for a missing column, missing or empty entries, or fewer than two distinct words.
+    Raises TypeError for data that are no frame, and ValueError for a missing column, missing or empty entries, or fewer
+    than two distinct words.
     """
 
     def __init__(
         self, data: pd.DataFrame, tokenizer: Any, labels: Sequence[str] | None = None, *, pooling_length: int = 3,
         max_length: int = 128,
     ) -> None:  # fmt: skip
+        if not isinstance(data, pd.DataFrame):
+            raise TypeError(
+                f"The data of an auxiliary head must be a DataFrame of pandas; got {type(data).__name__}"
+                + frame_hint(data, "pandas.DataFrame(…) makes one of a list of dicts.")
+            )
         missing = [name for name in ("masked", "label") if name not in data]
         if missing:
             raise ValueError(
@@ -59,7 +66,7 @@ class DataFrameMLMDataset(Dataset[dict[str, Tensor]]):
         if data[["masked", "label"]].isna().any(axis=None):
             raise ValueError("The data of an auxiliary head has empty entries in masked or label: drop these rows.")
         words = list(map(str, data["label"]))
-        self.labels = tuple(labels or sorted({word.lower() for word in words}))
+        self.labels = tuple(dict.fromkeys(label.lower() for label in labels or sorted(set(map(str.lower, words)))))
         if len(self.labels) < 2:
             raise ValueError(f"An auxiliary head tells words apart: it needs two at least, got {list(self.labels)}.")
         self.stand_in = stand_in_token(tokenizer)
@@ -100,11 +107,14 @@ def train_mlm_head(
         tokenizer: The tokenizer of the model. Default: the tokenizer that the model's name loads.
         use_cache: Whether a head in `output_path` is kept if it was trained on the same model, rows and numbers.
 
-    Returns output_path. Raises ValueError for a masked language model, a number below 1, data that cannot be trained
-    on, or a directory that holds a model of transformers.
+    Returns output_path. Raises TypeError for an argument of another type, and ValueError for a masked language model, a
+    number below 1, data that cannot be trained on, or a directory that holds a model of transformers.
     """
+    require_finite("lr", lr, 0)
+    require_whole("max_length", max_length, 1)
     numbers = {"batch_size": batch_size, "epochs": epochs, "pooling_length": pooling_length}
     for name, value in numbers.items():
+        require_whole(name, value, None)
         if value < 1:
             raise ValueError(f"{name} must be at least 1; got {value}.")
     refuse_other_model(output_path, "an auxiliary head")
@@ -152,7 +162,7 @@ def train_mlm_head(
 
 @torch.no_grad()
 def pooled_states(model: DecoderModelWithMLMHead, words: Sequence[TokenizedWord], pad_token_id: int) -> Tensor:
-    """What the head reads at the placeholder of each word: (N, hidden_size), float32 on the CPU."""
+    """The vector that the head reads at the placeholder of each word: (N, hidden_size), float32 on the CPU."""
     result = torch.empty(len(words), model.mlm_head_weight.shape[1])
     batches = batches_by_length(words, FORWARD_BATCH_SIZE, pad_token_id)
     total = count_batches(words, FORWARD_BATCH_SIZE)

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel
 from transformers.tokenization_utils_base import TOKENIZER_CONFIG_FILE
+from transformers.utils import cached_file
 
 from gradiend.model import _adapters as adapters
 from gradiend.model import _quantized as quantized
@@ -61,26 +62,30 @@ class AutoModelForLM:
         require_model(name_or_path)
         verify_rewritten(name_or_path)
         given = {"torch_dtype": torch_dtype, "trust_remote_code": trust_remote_code, "objective": objective, **kwargs}
+        at = {} if revision is None else {"revision": revision}
         try:
             adapter = adapters.adapter_config(name_or_path) if Path(name_or_path).is_dir() else None
             if adapter is None:
-                at = {} if revision is None else {"revision": revision}
                 config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code, **at)
-                given |= at
-        except OSError as error:
+        except (OSError, ValueError) as error:
             adapter = None
             with suppress(OSError):
                 # A name on the hub may be that of an adapter, which has no config of a model.
-                adapter = adapters.adapter_config(name_or_path, local_files_only=bool(kwargs.get("local_files_only")))
-            if adapter is None:
+                only_local = bool(kwargs.get("local_files_only"))
+                adapter = adapters.adapter_config(name_or_path, local_files_only=only_local, **at)
+            if adapter is None and isinstance(error, OSError):
                 raise FileNotFoundError(f"There is no model {str(name_or_path)!r}: {error}") from error
+            if adapter is None:
+                raise
         if adapter is not None:
-            return _with_adapter(str(name_or_path), adapter, adapter_name, given)
-        return _loaded(name_or_path, config, given)
+            return _with_adapter(str(name_or_path), adapter, adapter_name, given, at)
+        return _loaded(name_or_path, config, {**given, **at})
 
 
-def _with_adapter(place: str, adapter: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> PreTrainedModel:
-    """The plain model of an adapter's folder, with the adapter."""
+def _with_adapter(
+    place: str, adapter: Mapping[str, Any], name: str, given: Mapping[str, Any], at: Mapping[str, str]
+) -> PreTrainedModel:
+    """The plain model of an adapter's folder, with the adapter; `at` is the adapter's revision on a hub."""
     base = adapters.base_of_adapter(place, adapter)
     if base == place:
         config = AutoConfig.from_pretrained(place, trust_remote_code=given["trust_remote_code"])
@@ -95,7 +100,7 @@ def _with_adapter(place: str, adapter: Mapping[str, Any], name: str, given: Mapp
                 f"its place into {ADAPTER_CONFIG} (base_model_name_or_path)."
             ) from error
     with exclusive(LOADING), others_bars():
-        adapters.attach_adapter(model, place, name, base)
+        adapters.attach_adapter(model, place, name, base, at)
     return model
 
 
@@ -251,7 +256,7 @@ def load_with_tokenizer(
     refuse_divided_ties(model)
     refuse_undefined_weights(model)
     if tokenizer is None or isinstance(tokenizer, (str, Path)):
-        place = tokenizer or tokenizer_place or _place_of_tokenizer(name, model)
+        place = tokenizer or tokenizer_place or _place_of_tokenizer(name, model, revision)
         try:
             at = {"revision": revision} if revision is not None and place == name else {}
             tokenizer = AutoTokenizerForLM.from_pretrained(place, trust_remote_code=trust_remote_code, **at)
@@ -264,7 +269,12 @@ def load_with_tokenizer(
     return model, tokenizer
 
 
-def _place_of_tokenizer(name: str, model: Any) -> str:
-    """Where the tokenizer of a loaded model is: beside it, or where its plain model is, of an adapter without one."""
+def _place_of_tokenizer(name: str, model: Any, revision: str | None) -> str:
+    """The place of a loaded model's tokenizer: the model's own, or, for an adapter alone, that of its plain model."""
     alone = (Path(name) / ADAPTER_CONFIG).is_file() and not (Path(name) / TOKENIZER_CONFIG_FILE).is_file()
+    if HubPlace.of(name) is not None and adapters.is_adapted(model):
+        try:
+            cached_file(name, TOKENIZER_CONFIG_FILE, revision=revision)
+        except OSError:
+            alone = True
     return adapters.name_under_adapter(model) or name if alone else name

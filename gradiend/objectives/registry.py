@@ -190,7 +190,7 @@ def refuse_other_vocabulary(model: nn.Module, tokenizer: Any) -> None:
 
 
 def vocabulary_size(model: nn.Module) -> int | None:
-    """How many tokens the model can both read and predict; None for a module that is no model of transformers."""
+    """The number of tokens that a model can both read and predict; None for no model of transformers."""
     embeddings: Any = model
     if hasattr(embeddings, "to_original_model"):
         embeddings = embeddings.to_original_model()

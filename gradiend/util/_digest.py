@@ -316,15 +316,15 @@ def _base_of_adapter(folder: Path) -> str | None:
 
 
 def cached_revision(name: str, revision: str | None = None) -> str | None:
-    """The commit of a hub model that the local cache holds: the name of the folder that its config.json lies in."""
+    """The commit of a hub model, or of an adapter, in the local cache: the name of the folder with its config."""
     from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - slow to import, and only needed here
     from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
 
     try:
-        found = try_to_load_from_cache(name, CONFIG_FILE, revision=revision)
+        found = [try_to_load_from_cache(name, file, revision=revision) for file in (CONFIG_FILE, ADAPTER_CONFIG)]
     except HFValidationError:
         return None
-    return Path(found).parent.name if isinstance(found, str) else None
+    return next((Path(file).parent.name for file in found if isinstance(file, str)), None)
 
 
 def _restored(key: Any) -> Any:

@@ -288,12 +288,14 @@ def resolve_custom_prediction_head_dir(experiment_dir: str | None, explicit_path
     return _inside(experiment_dir, explicit_path, CUSTOM_HEAD)
 
 
+def weight_file(directory: str | Path) -> Path | None:
+    """The weight file in a directory; None without one."""
+    return next((path for name in WEIGHT_FILES if (path := Path(directory) / name).is_file()), None)
+
+
 def has_saved_model(directory: str | Path | None) -> bool:
     """Whether a directory has config.json and a weight file; the contents of the files are not checked."""
-    if directory is None:
-        return False
-    folder = Path(directory)
-    return (folder / CONFIG_FILE).is_file() and any((folder / name).is_file() for name in WEIGHT_FILES)
+    return directory is not None and (Path(directory) / CONFIG_FILE).is_file() and weight_file(directory) is not None
 
 
 def model_files(folder: str | Path) -> list[Path]:

@@ -74,7 +74,10 @@ def debug_param_overlap(model: nn.Module) -> dict[str, int]:
 
 
 def matching_names(names: Sequence[str], patterns: Patterns) -> list[str]:
-    """The names that match a pattern (`*` is any substring), in their order; ValueError for a pattern without any."""
+    """The names that match a pattern (`*` is any substring), in their order.
+
+    Raises ValueError for a pattern that no name matches.
+    """
     expressions = {p: re.compile(".*".join(map(re.escape, p.split("*")))) for p in patterns}
     for pattern, expression in expressions.items():
         if not any(expression.fullmatch(name) for name in names):

@@ -183,14 +183,12 @@ class TextModelWithGradiend(ModelWithGradiend):
         return name if there is not None and not BaseDigest.of(without_adapter(plain)).differences(there) else None
 
     def _base_revision(self) -> str | None:
-        """The commit of the hub that the base model is loaded from; None for one from elsewhere, or with an adapter.
+        """The commit of the hub that the base model, or its adapter, is loaded from; None for one from elsewhere.
 
         Of a model that was given as an instance, only the name is known: then the commit of that name in the cache.
         """
         name = self._recorded_base
-        if is_adapted(original_model(self.base_model)) or Path(name).exists():
-            return None
-        return self._recorded_revision or cached_revision(name)
+        return None if Path(name).exists() else self._recorded_revision or cached_revision(name)
 
     def _digest_by_name(self, name: str) -> BaseDigest:
         plain = original_model(self.base_model)
