@@ -120,7 +120,7 @@ class TextPredictionDataCreator(Shown):
         self.text_column, self.document_column, self.base_max_size = text_column, document_column, base_max_size
         self.split, self.hf_config, self.trust_remote_code = split, hf_config, trust_remote_code
         self.preprocess, self.spacy_model, self.download_if_missing = preprocess, spacy_model, download_if_missing
-        self.seed, self.use_cache, self.n_processes = seed, use_cache, n_processes
+        self.seed, self.use_cache, self.n_processes = seed if seed is None else int(seed), use_cache, n_processes
         self.training_basename, self.neutral_basename = training_basename, neutral_basename
         self.min_left_context_words = min_left_context_words
         self.classes = parse_classes(feature_targets)
