@@ -20,6 +20,7 @@ from gradiend.data.unified._schema import (
     UNIFIED_SPLIT,
     ColumnNames,
     class_column,
+    class_name,
     listed,
     require_columns,
     require_placeholders,
@@ -183,7 +184,7 @@ def per_class_tables(
                 f"Expected a DataFrame for class {name!r}, got {type(frame).__name__}"
                 + frame_hint(frame, "A dict has a table for each class; pandas.DataFrame(…) makes one of lists.")
             )
-    filled = [(str(name), frame) for name, frame in class_dfs.items() if len(frame)]
+    filled = [(class_name(name), frame) for name, frame in class_dfs.items() if len(frame)]
     if not filled:
         raise ValueError(f"The data has no rows; classes given: {listed(class_dfs)}.")
     return [table for name, frame in filled for table in _parsed(name, frame, columns, contrast)]

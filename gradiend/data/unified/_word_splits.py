@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from gradiend.data.core._splits import SplitRatios, apportion, root_of
 from gradiend.data.unified._convert import parsed_tables
 from gradiend.data.unified._parsed_tables import ParsedTable, holds_values
-from gradiend.data.unified._schema import ColumnNames, class_column, listed, require_columns, require_values
+from gradiend.data.unified._schema import (
+    ColumnNames,
+    class_column,
+    class_name,
+    listed,
+    require_columns,
+    require_values,
+)
 from gradiend.util._checks import require_whole
 from gradiend.util._keywords import one_of
 
@@ -134,7 +141,7 @@ def _together(
     if table.alternative_col is not None:
         pairs = set(zip((str(word) for _, word in own), _words(table, table.alternative_col), strict=True))
     elif isinstance(data, Mapping) and columns.use_class_names_as_columns:
-        named = [str(name) for name in data if str(name) not in (table.word_col, table.factual_class.iloc[0])]
+        named = [name for name in map(class_name, data) if name not in (table.word_col, table.factual_class.iloc[0])]
         for other in (name for name in named if holds_values(table.frame, name, table.where)):
             found = table.frame[other]
             known = (pair for pair in zip(own, found, strict=True) if not pd.isna(pair[1]))

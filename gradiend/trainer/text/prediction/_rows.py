@@ -22,7 +22,7 @@ from gradiend.data.unified import (
     resolve_dataframe,
     transition_id,
 )
-from gradiend.data.unified._schema import ColumnNames, listed, require_values
+from gradiend.data.unified._schema import ColumnNames, listed, require_one_level, require_values
 from gradiend.evaluator._encoder_statistics import eval_groups
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.gradients import Objective, name_of_tokenizer
@@ -279,6 +279,7 @@ def training_like_rows(frame: pd.DataFrame, columns: ColumnNames, argument: str 
         raise TypeError(f"{argument} must be a DataFrame; got {type(frame).__name__}.")
     if frame.empty:
         raise ValueError(f"{argument} has no rows: leave it out for those of the trainer.")
+    require_one_level(frame, f" of {argument}")
     wanted = {
         UNIFIED_MASKED: (UNIFIED_MASKED, columns.masked),
         UNIFIED_FACTUAL: (UNIFIED_FACTUAL, columns.label),
