@@ -1,18 +1,33 @@
 """An experiment's file and flags: what is read, and every fault with its place, what was expected, and a way out."""
 
 import json
+import re
 import runpy
 from pathlib import Path
 
 import jsonschema
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
 from gradiend import PrePruneConfig, TextPredictionConfig, TrainingArguments
-from gradiend.experiment import Corpus, Experiment, ExperimentError, FeatureClass, experiment_schema, read_experiment
+from gradiend.experiment import (
+    Corpus,
+    DecoderEvaluation,
+    Delta,
+    Evaluation,
+    Experiment,
+    ExperimentError,
+    FeatureClass,
+    Report,
+    Rewrite,
+    experiment_schema,
+    read_experiment,
+)
 from gradiend.experiment._fields import fields
 from gradiend.experiment._record import experiment_dict
 from gradiend.experiment._template import new_file
+from gradiend.experiment.run import rows_from
 
 ROWS = "model: bert\nexperiment_dir: runs/x\ndata: {data: rows.csv}\n"
 TEXT = "model: bert\nexperiment_dir: runs/x\ncorpus: "
@@ -181,6 +196,49 @@ def test_words_and_numbers_are_those_of_yaml_1_2(tmp_path):
     experiment = read(tmp_path, text)
     assert experiment.corpus.feature_targets == {"neg": ["no", "off"], "pos": ["yes", "on"]}
     assert experiment.train.learning_rate == 1e-4
+
+
+WITH_ROWS = {"model": "bert", "experiment_dir": "runs/x", "data": TextPredictionConfig(data="rows.csv")}
+WRONG = [
+    (lambda: Corpus("a.txt", ["he", "they"]), "feature_targets must be a dict; got ['he', 'they']"),
+    (lambda: Evaluation(decoder={"plot": False}), "decoder must be of the type DecoderEvaluation or None; got {'plot'"),
+    (lambda: Experiment(**{**WITH_ROWS, "data": {"data": "x.csv"}}), "data must be of the type TextPredictionConfig;"),
+    (lambda: Experiment(**WITH_ROWS, train={"max_steps": 3}), "train must be of the type TrainingArguments; got {"),
+    (lambda: Experiment(**WITH_ROWS, rewrite=True), "rewrite must be of the type Rewrite or None; got True (bool)"),
+    (lambda: Experiment(**{**WITH_ROWS, "experiment_dir": None}), "experiment_dir must be a path; got None"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), WRONG)
+def test_sections_in_python_are_of_their_types(make, message):
+    with pytest.raises(TypeError, match=re.escape(message)):
+        make()
+
+
+def test_a_single_name_in_python_is_no_list_of_letters():
+    corpus = Corpus("a.txt", {"a": "he", "b": FeatureClass("they", use_lemma=True)})
+    assert corpus.feature_targets == {"a": ["he"], "b": FeatureClass(["they"], use_lemma=True)}
+    assert DecoderEvaluation(strengthen="she", weaken="he") == DecoderEvaluation(strengthen=["she"], weaken=["he"])
+    assert Rewrite("she") == Rewrite(["she"])
+    assert Delta(weaken="he") == Delta(weaken=["he"])
+    assert Report(sentences="The [MASK].") == Report(sentences=["The [MASK]."])
+
+
+def test_a_folder_may_be_a_path(tmp_path):
+    experiment = Experiment(**{**WITH_ROWS, "experiment_dir": tmp_path})
+    assert experiment.replace(delta=Delta()).train.experiment_dir == experiment.experiment_dir == str(tmp_path)
+
+
+def test_texts_of_a_corpus_may_be_a_path_or_a_frame(tmp_path):
+    texts = [f"{word} left {number}." for number in range(12) for word in ("He", "They")]
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    classes = {"a": "he", "b": "they"}
+    made = [
+        rows_from(Corpus(given, classes, neutral_max_size=0))[0]["a"]
+        for given in (texts, tuple(texts), tmp_path / "texts.txt", pd.DataFrame({"text": texts}))
+    ]
+    for rows in made[1:]:
+        pd.testing.assert_frame_equal(rows, made[0])
 
 
 def test_file_flags_and_python_give_one_experiment(tmp_path):

@@ -413,12 +413,13 @@ def rows_from(
     corpus: Corpus, folder: Path | None = None, use_cache: bool = False
 ) -> tuple[dict[str, pd.DataFrame] | pd.DataFrame, pd.DataFrame | None]:
     """(rows of each class, neutral texts) from raw text; written to the folder, if there is one, and read there."""
+    texts = corpus.base_data
     targets = [
-        given.config(name) if isinstance(given, FeatureClass) else TextFilterConfig(targets=list(given), id=name)
+        given.config(name) if isinstance(given, FeatureClass) else TextFilterConfig(targets=given, id=name)
         for name, given in corpus.feature_targets.items()
     ]
     creator = TextPredictionDataCreator(
-        corpus.base_data if isinstance(corpus.base_data, str) else list(corpus.base_data),
+        list(texts) if isinstance(texts, Sequence) and not isinstance(texts, str) else texts,
         text_column=corpus.text_column, base_max_size=corpus.base_max_size, split=corpus.split,
         hf_config=corpus.hf_config, trust_remote_code=corpus.trust_remote_code, preprocess=corpus.preprocess,
         spacy_model=corpus.spacy_model, feature_targets=targets, seed=corpus.seed, output_dir=folder,
