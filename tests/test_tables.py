@@ -122,7 +122,7 @@ def test_numbers_of_numpy_are_recorded_as_numbers(tmp_path) -> None:
 
     def make(number: type, characters: object) -> pd.DataFrame:
         classes = [TextFilterConfig("he", weight=number(1)), TextFilterConfig("they")]
-        preprocess = TextPreprocessConfig(min_chars=number(3), exclude_chars=characters)
+        preprocess = TextPreprocessConfig(number(1), number(3), exclude_chars=characters)
         creator = TextPredictionDataCreator(
             texts, feature_targets=classes, seed=number(3), preprocess=preprocess, output_dir=tmp_path, use_cache=True
         )

@@ -75,7 +75,7 @@ def require_flag(name: str, value: object) -> None:
 
 
 def require_path(name: str, value: object) -> None:
-    """Raise TypeError for a value that is no path, and ValueError for an empty path or one in `~`."""
+    """Raise TypeError for a value that is no path, and ValueError for an empty or too long path, or one in `~`."""
     if not isinstance(value, str | PathLike):
         raise TypeError(f"{name} must be a path; got {value!r:.60} ({type(value).__name__}).")
     require_text(name, str(value) if isinstance(value, PathLike) else value)

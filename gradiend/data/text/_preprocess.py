@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from numbers import Integral
 from os import PathLike
 from typing import TYPE_CHECKING, Literal
 
@@ -50,7 +51,7 @@ class TextPreprocessConfig(ShowsChanges):
     """Keep only segments for which this returns True."""
 
     def __post_init__(self) -> None:
-        is_number = isinstance(self.split_to_sentences, int)
+        is_number = isinstance(self.split_to_sentences, Integral)
         if not (is_number or self.split_to_sentences == "spacy"):
             raise ValueError(
                 "split_to_sentences must be True, False or 'spacy', or a number of sentences that make a segment, got "

@@ -255,10 +255,10 @@ def require_placeholders(texts: pd.Series, where: str = "") -> None:
 
 
 def usual_placeholder(texts: pd.Series, own: str, where: str = "", *, usual_too: bool = False) -> pd.Series:
-    """The texts with `[MASK]` in place of `own`, their author's placeholder; values that are no text stay as they are.
+    """Put `[MASK]` in place of `own`, the placeholder that the author of the texts uses.
 
-    An error says of the place of the texts what `where` does. With `usual_too`, a text may have `[MASK]` instead.
-    Raises ValueError for a text without the placeholder, or with both.
+    Values that are no text stay as they are. With `usual_too`, a text may have `[MASK]` instead. Raises ValueError for
+    a text without the placeholder, or with both; `where` says in messages whose texts they are.
     """
     if own == PLACEHOLDER:
         return texts
@@ -275,27 +275,29 @@ def usual_placeholder(texts: pd.Series, own: str, where: str = "", *, usual_too:
                 f"{len(first)} of {len(texts)} texts{where} have {what} First: row {first.index[0]!r}, "
                 f"{first.iloc[0][:60]!r}."
             )
-    return texts.where(~is_text, given.str.replace(own, PLACEHOLDER, regex=False).reindex(texts.index))
+    written = [text.replace(own, PLACEHOLDER) if isinstance(text, str) else text for text in texts]
+    return pd.Series(written, texts.index, texts.dtype)
 
 
 def usual_frame(
     frame: pd.DataFrame, column: str, own: str, where: str = "", *, usual_too: bool = False
 ) -> pd.DataFrame:
-    """The frame with the texts of a column as `usual_placeholder` gives them; the given frame stays as it is."""
+    """Return a frame in which a column has what `usual_placeholder` makes of its texts; the given frame stays."""
     if own == PLACEHOLDER or column not in frame:
         return frame
+    require_one_level(frame, where)
     return frame.assign(**{column: usual_placeholder(frame[column], own, where, usual_too=usual_too)})
 
 
 def usual_data(
     data: pd.DataFrame | Mapping[str, pd.DataFrame], column: str, own: str
 ) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
-    """`usual_frame` of a table, or of the table of each class."""
+    """Do what `usual_frame` does for a table, or for the table of each class."""
     if isinstance(data, pd.DataFrame):
         return usual_frame(data, column, own)
     return {name: usual_frame(frame, column, own, f" of {name!r}") for name, frame in data.items()}
 
 
 def usual_texts(texts: Sequence[Any], own: str, name: str) -> list[Any]:
-    """The texts of the argument `name` of a call; they may have `[MASK]` too."""
+    """Do what `usual_placeholder` does for the texts of the argument `name` of a call, which may have `[MASK]` too."""
     return usual_placeholder(pd.Series(list(texts), dtype=object), own, f" of {name}", usual_too=True).tolist()
