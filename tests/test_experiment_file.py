@@ -119,6 +119,15 @@ FAULTS = {
     TEXT + "{base_data: a.txt, feature_targets: {he: [x], she: [y]}}\nevaluate: {decoder: {weaken: [hee]}}\n": [
         "x.yaml:4:30: evaluate.decoder.weaken must be one of he, she; got 'hee'. Did you mean 'he'?"
     ],
+    TEXT + "{base_data: a.txt, feature_targets: {he: [x], she: [y]}}\nrewrite: {strengthen: [hee]}\n": [
+        "x.yaml:4:23: rewrite.strengthen must be one of he, she; got 'hee'. Did you mean 'he'?"
+    ],
+    TEXT + "{base_data: a.txt, feature_targets: {he: [x], she: [y]}}\ndelta: {weaken: [he]}\n": [
+        "x.yaml:4:17: delta.weaken has 'he', for which no step is looked for: evaluate.decoder.weaken is empty."
+    ],
+    ROWS + "rewrite: {}\nevaluate: {decoder: null}\n": [
+        "x.yaml:4:10: rewrite and delta need evaluate.decoder, which finds the step: it is null."
+    ],
     ROWS + "train:\n\tmax_steps: 3\n": [
         "x.yaml:5:1: this is not YAML: found character '\\t' that cannot start any token. Use spaces."
     ],
@@ -239,6 +248,7 @@ def test_texts_of_a_corpus_may_be_a_path_or_a_frame(tmp_path):
     ]
     for rows in made[1:]:
         pd.testing.assert_frame_equal(rows, made[0])
+    assert rows_from(Corpus(texts, classes))[1] is None  # there is no neutral text
 
 
 def test_file_flags_and_python_give_one_experiment(tmp_path):

@@ -321,20 +321,51 @@ class Experiment(ShowsChanges):
             raise ValueError("data is missing: give rows (data.data), or text to make them from (corpus).")
         if self.corpus is not None and rows:
             raise ValueError("data.data and corpus are both given: rows come either from a table or from raw text.")
-        self._check_goals()
+        if self.evaluate.decoder is None and (self.rewrite is not None or self.delta is not None):
+            raise ValueError("rewrite and delta need evaluate.decoder, which finds the step: it is null.")
+        # Where the file does not say the classes, the rows do.
+        named = list(self.corpus.feature_targets) if self.corpus is not None else []
+        if classes := self.data.target_classes or (named if len(named) == 2 else ()):
+            self.require_goals(classes)
         self.train = self.train.replace(experiment_dir=self.experiment_dir)
 
-    def _check_goals(self) -> None:
-        """Refuse goals that are no class, where the file says the classes; otherwise the rows do."""
-        named = list(self.corpus.feature_targets) if self.corpus is not None else []
-        classes = list(self.data.target_classes or (named if len(named) == 2 else ()))
+    def strengthened(self, classes: Sequence[str]) -> list[str]:
+        """Name the goals that `evaluate.decoder` strengthens.
+
+        Args:
+            classes: The target classes.
+        """
         asked = self.evaluate.decoder
-        if asked is None or not classes:
+        if asked is None:
+            return []
+        if asked.strengthen is not None:
+            return list(asked.strengthen)
+        return [*classes, *([] if self.data.balance_texts is None else [BALANCE])]
+
+    def require_goals(self, classes: Sequence[str]) -> None:
+        """Raise a ValueError for a goal that is no class, or for which no step is looked for.
+
+        Args:
+            classes: The target classes.
+        """
+        if self.evaluate.decoder is None:
             return
-        for goal in asked.strengthen or ():
-            one_of("evaluate.decoder.strengthen", goal, [*classes, BALANCE])
-        for goal in asked.weaken:
-            one_of("evaluate.decoder.weaken", goal, classes)
+        strengthened, weakened = self.strengthened(classes), self.evaluate.decoder.weaken
+        wanted = [
+            ("evaluate.decoder.strengthen", strengthened, [*classes, BALANCE]),
+            ("evaluate.decoder.weaken", weakened, classes),
+        ]
+        for name, asked in (("rewrite", self.rewrite), ("delta", self.delta)):
+            if asked is not None:
+                wanted.append((f"{name}.strengthen", asked.strengthen or (), strengthened))
+                wanted.append((f"{name}.weaken", asked.weaken or (), weakened))
+        for name, given, known in wanted:
+            for goal in given:
+                if not known:
+                    raise ValueError(
+                        f"{name} has {goal!r}, for which no step is looked for: evaluate.decoder.weaken is empty."
+                    )
+                one_of(name, goal, known)
 
     def replace(self, **sections: Any) -> Experiment:
         """A validated copy with other sections."""
