@@ -41,6 +41,10 @@ ROWS = pd.DataFrame({"masked": "[MASK] left.", "label": ["he", "they"], "label_c
 LEVELS = ROWS.set_axis([["a"] * 4, ROWS.columns], axis=1)
 
 
+def twice(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    return pd.concat([frame, frame[[column]]], axis=1)
+
+
 def never(text: str) -> NoReturn:
     raise AssertionError(f"{text} was read")
 
@@ -114,8 +118,20 @@ BAD: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: mask_sentence("a", spans=[], match_spans=[]), TypeError, "which mean the same"),
     (lambda: preprocess_texts("He left."), TypeError, "texts must be a list of strings"),
     (lambda: preprocess_texts(TEXTS, {"min_chars": 3}), TypeError, "config is a TextPreprocessConfig"),
+    (lambda: checked_neutral(twice(pd.DataFrame({"text": ["a"]}), "text")), ValueError, "2 columns called 'text'"),
+    (lambda: training_like_rows(twice(ROWS, "masked"), ColumnNames()), ValueError, "2 columns called 'masked'"),
+    (lambda: hold_out_words(twice(ROWS.assign(alternative="it"), "alternative")), ValueError, "2 columns called"),
+    (
+        lambda: merged_to_unified(twice(ROWS.assign(document="d"), "document"), pair=("a", "b")),
+        ValueError,
+        "2 columns called 'document'",
+    ),
     (lambda: checked_neutral(LEVELS), ValueError, "have 2 levels"),
-    (lambda: training_like_rows(LEVELS, ColumnNames()), ValueError, "table of training_like_df have 2 levels"),
+    (
+        lambda: training_like_rows(LEVELS.swaplevel(axis=1), ColumnNames()),
+        ValueError,
+        "table of training_like_df have 2 levels",
+    ),
     (lambda: list(iter_sentences_from_texts("He left.")), TypeError, "texts must be a list of strings"),
     (lambda: hold_out_words(LEVELS), ValueError, "have 2 levels"),
     (lambda: hold_out_words(ROWS.drop(columns="split")), ValueError, "has no column 'split'"),

@@ -273,6 +273,13 @@ def test_a_missing_code_is_a_missing_word() -> None:
         words_of(data=rows)
 
 
+def test_no_split_at_all_is_an_error(tmp_path) -> None:
+    rows = coded(["he", "they"], ["a", "b"])
+    trainer = TextPredictionTrainer("unused", hf_dataset=rows, hf_splits=[], target_classes=["a", "b"])
+    with pytest.raises(ValueError, match="There is no split to load"):
+        trainer.combined_data  # noqa: B018
+
+
 def test_data_sets_in_memory(tmp_path) -> None:
     datasets = pytest.importorskip("datasets")
     frame = tiny_data.rows()

@@ -220,7 +220,8 @@ def hold_out_words(
     """
     if not isinstance(rows, pd.DataFrame):
         raise TypeError(f"rows must be a DataFrame; got {type(rows).__name__}.")
-    require_columns(rows, (word_col, class_col, split_col))
+    optional = [alternative_col] if alternative_col in rows.columns else []
+    require_columns(rows, [word_col, class_col, split_col, *optional])
     require_number("share", share)
     if not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1; got {share!r}.")
@@ -235,7 +236,7 @@ def hold_out_words(
         if not set(known) - chosen:
             raise ValueError(f"Holding out {', '.join(sorted(chosen))} leaves class {name!r} no word to train on.")
     held = forms.isin(chosen)
-    if alternative_col in rows.columns:
+    if optional:
         held |= rows[alternative_col].map(lambda word: _form(str(word)), na_action="ignore").isin(chosen)
     return rows.assign(**{split_col: rows[split_col].mask(held, "test")})
 

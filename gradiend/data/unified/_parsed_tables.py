@@ -72,8 +72,8 @@ def open_rows(table: ParsedTable, contrast: Contrast | None, dropped: Counter[st
     classes are None where they are unknown.
     """
     factual_class, alternative_class, frame = table.factual_class, table.alternative_class, table.frame
-    needed = [table.masked_col, table.word_col]
-    require_columns(frame, [*needed, table.alternative_col] if table.alternative_col else needed, table.where)
+    optional = [table.alternative_col, table.document_col if table.document_col in frame.columns else None]
+    require_columns(frame, [table.masked_col, table.word_col, *filter(None, optional)], table.where)
     if contrast is not None:
         inside = _compared(table, contrast, Counter() if dropped is None else dropped)
         frame, factual_class = frame[inside], factual_class[inside]

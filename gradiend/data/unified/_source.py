@@ -178,6 +178,8 @@ def load_hub_table(
         by_split = loaded if isinstance(loaded, dict) else {"train": loaded}
     else:
         by_split = {one: load(one) for one in splits}
+    if not by_split:
+        raise ValueError("There is no split to load: name one (hf_splits, splits), or leave them out for all.")
     frames = []
     for one, rows in by_split.items():
         frame = to_frame(rows)
