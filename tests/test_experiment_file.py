@@ -6,6 +6,7 @@ import runpy
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pandas as pd
 import pytest
 from ruamel.yaml import YAML
@@ -28,6 +29,7 @@ from gradiend.experiment._fields import fields
 from gradiend.experiment._record import experiment_dict
 from gradiend.experiment._template import new_file
 from gradiend.experiment.run import rows_from
+from gradiend.util._argument_fields import plain
 
 ROWS = "model: bert\nexperiment_dir: runs/x\ndata: {data: rows.csv}\n"
 TEXT = "model: bert\nexperiment_dir: runs/x\ncorpus: "
@@ -291,6 +293,18 @@ def test_a_resolved_experiment_reads_as_the_same(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"experiment": experiment_dict(experiment), "metrics": {}}))
     again = read_experiment(tmp_path / "run.json")
     assert experiment_dict(again) == experiment_dict(experiment)
+
+
+def test_numbers_of_numpy_are_recorded(tmp_path):
+    numbers = Experiment(
+        **WITH_ROWS, train=TrainingArguments(use_cache=True, max_steps=np.int64(7)),
+        evaluate=Evaluation(decoder=DecoderEvaluation(np.array([0.1, 1]), range(2), max_size_neutral=np.int64(5))),
+    )  # fmt: skip
+    recorded = experiment_dict(numbers)
+    assert recorded["evaluate"]["decoder"]["lrs"] == [0.1, 1]
+    assert recorded["evaluate"]["decoder"]["feature_factors"] == [0, 1]
+    (tmp_path / "run.json").write_text(json.dumps({"experiment": plain(recorded), "metrics": {}}))
+    assert plain(experiment_dict(read_experiment(tmp_path / "run.json"))) == plain(recorded)
 
 
 @pytest.mark.parametrize("everything", [False, True])
