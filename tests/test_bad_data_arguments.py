@@ -117,6 +117,8 @@ BAD: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: mask_sentence("He left.", [(0, 2)], None), TypeError, "mask must be a string; got None"),
     (lambda: mask_sentence("a", spans=[], match_spans=[]), TypeError, "which mean the same"),
     (lambda: preprocess_texts("He left."), TypeError, "texts must be a list of strings"),
+    (lambda: preprocess_texts(ROWS), TypeError, "got a DataFrame. Give one of its columns: 'masked', 'label'"),
+    (lambda: filter_sentences(ROWS, HE), TypeError, "sentences must be a list of strings; got a DataFrame"),
     (lambda: preprocess_texts(TEXTS, {"min_chars": 3}), TypeError, "config is a TextPreprocessConfig"),
     (lambda: checked_neutral(twice(pd.DataFrame({"text": ["a"]}), "text")), ValueError, "2 columns called 'text'"),
     (lambda: training_like_rows(twice(ROWS, "masked"), ColumnNames()), ValueError, "2 columns called 'masked'"),
