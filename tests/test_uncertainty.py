@@ -181,6 +181,10 @@ class TestHoldingOutWords:
         rows = ROWS.assign(label=" " + ROWS["label"] + " ", alternative=float("nan"))
         assert hold_out_words(rows, [" he"])["split"].tolist() == hold_out_words(ROWS, ["he"])["split"].tolist()
 
+    def test_splits_may_be_categories(self):
+        rows = ROWS.assign(split=pd.Categorical(["train"] * len(ROWS)))
+        assert set(hold_out_words(rows, ["he"])["split"]) == {"train", "test"}
+
     def test_alternatives_count_too(self):
         rows = ROWS.assign(alternative=["they"] * 4 + ["she"] * 4 + ["they", "he", "we", "he"])
         held = hold_out_words(rows, ["she"])

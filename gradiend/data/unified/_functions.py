@@ -238,7 +238,10 @@ def hold_out_words(
     held = forms.isin(chosen)
     if optional:
         held |= rows[alternative_col].map(lambda word: _form(str(word)), na_action="ignore").isin(chosen)
-    return rows.assign(**{split_col: rows[split_col].mask(held, "test")})
+    split = rows[split_col]
+    if isinstance(split.dtype, pd.CategoricalDtype):
+        split = split.astype(split.cat.categories.dtype)  # "test" may be no category
+    return rows.assign(**{split_col: split.mask(held, "test")})
 
 
 def _form(word: str) -> str:

@@ -296,8 +296,12 @@ class TextPredictionDataCreator(Shown):
         if self._created is None:
             raise ValueError("There is nothing to sum up yet: call generate_training_data() first.")
         frame, tally = self._created[0](), self._created[1]
+        masks = {config.id: config.mask for config in self.classes}
+        rows = zip(frame["masked"], frame["label_class"], strict=True)
+        texts = [text.replace(masks[name], PLACEHOLDER) for text, name in rows]
+        columns = {"label_class": UNIFIED_FACTUAL_CLASS, "label": UNIFIED_FACTUAL}
         return summarise(
-            frame.rename(columns={"label_class": UNIFIED_FACTUAL_CLASS, "label": UNIFIED_FACTUAL}),
+            frame.assign(masked=texts).rename(columns=columns),
             classes=[config.id for config in self.classes if (frame["label_class"] == config.id).any()],
             dropped=tally.dropped,
             n_beside_others=tally.n_beside_others, tokenizer=tokenizer,
