@@ -15,10 +15,12 @@ import tiny_data
 import gradiend
 from gradiend import TextFilterConfig, TextPredictionDataCreator, TextPredictionTrainer, TextPreprocessConfig
 from gradiend.data.core._datasets import load_hub_dataset
+from gradiend.data.core._table_formats import csv_table
 from gradiend.data.core.base_loader import resolve_base_data
 from gradiend.data.unified import load_hf_per_class, resolve_dataframe
 from gradiend.evaluator.encoder_metrics import get_model_metrics
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
+from gradiend.util._files import write_csv
 
 WORDS = ["007", "1e5", "true", "False", "NA", "null", "None", "nan", "N/A", "1_000", "2020-01-01", "-", "1.0", "inf"]
 PADDED = [*WORDS, *WORDS]
@@ -115,6 +117,14 @@ def test_a_carriage_return_in_a_text_ends_no_row(tmp_path, kind: str) -> None:
     ]
     pd.testing.assert_frame_equal(*made)
     assert made[1]["masked"].str.contains("went\rhome", regex=False).all()
+
+
+def test_a_carriage_return_in_a_name_ends_no_row_either(tmp_path) -> None:
+    frame = pd.DataFrame([[1.0, 2.0]] * 2, index=["a\rb", "c"], columns=["a\rb", "c"])
+    write_csv(tmp_path / "x.csv", frame, index=True)
+    read = csv_table(tmp_path / "x.csv")
+    assert read.columns.tolist()[1:] == ["a\rb", "c"]
+    assert read.iloc[:, 0].tolist() == ["a\rb", "c"]
 
 
 def test_numbers_of_numpy_are_recorded_as_numbers(tmp_path) -> None:

@@ -240,12 +240,15 @@ def write_csv(path: str | Path, frame: Any, *, index: bool = False) -> None:
 
 
 def csv_file(path: Path, frame: Any, *, index: bool = False) -> None:
-    """Write a frame to a CSV file in place; every field is quoted if a text has a carriage return.
+    """Write a frame to a CSV file in place; every field is quoted if a text or a name has a carriage return.
 
     Without quotes, a carriage return would end a row; Python quotes it by itself from version 3.13 on.
     """
+    names = [*frame.columns, *(frame.index if index else ())]
     texts = (column.astype(str) for _, column in frame.items() if column.dtype.kind not in "biuf")
-    has_return = any(column.str.contains("\r", regex=False).any() for column in texts)
+    has_return = any("\r" in str(name) for name in names) or any(
+        column.str.contains("\r", regex=False).any() for column in texts
+    )
     frame.to_csv(path, index=index, encoding="utf-8", quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL)
 
 

@@ -91,6 +91,7 @@ def preprocess_texts(
     Returns the kept segments in their order.
 
     Raises:
+        TypeError: `texts` is no list of strings, or `config` is of another type.
         ValueError: `split_to_sentences="spacy"` without a pipeline, or with a pipeline that finds no sentences.
         ImportError: spaCy is needed and not installed.
         OSError: The spaCy pipeline is needed and not installed.
