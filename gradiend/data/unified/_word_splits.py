@@ -68,6 +68,15 @@ class Division:
         one_of("split_resplit_strategy", strategy, get_args(SplitStrategy))
         return replace(self, draw=index) if strategy == "random" else replace(self, turn=index)
 
+    def group_of(self, value: str) -> Hashable:
+        """Return the group of a word or a value of `group_col`; a group that cannot be compared is a TypeError."""
+        group = value if self.group_key is None else self.group_key(value)
+        if not isinstance(group, Hashable):
+            raise TypeError(
+                f"split_group_key must give a string, a number or a tuple; of {value!r} it gives {group!r:.60}."
+            )
+        return group
+
     @property
     def unit(self) -> str:
         """What goes to one split, in the plural."""
@@ -121,7 +130,7 @@ def _items(table: ParsedTable, division: Division) -> list[Item]:
     if division.group_col is not None:
         require_columns(table.frame, [division.group_col], table.where)
         values = require_values(table.frame[division.group_col], f"group in {division.group_col!r}", table.where)
-        return [("group", value if division.group_key is None else division.group_key(value)) for value in values]
+        return [("group", division.group_of(value)) for value in values]
     return [("word", word) for word in _words(table)]
 
 
@@ -149,7 +158,7 @@ def _together(
     for word in {str(word) for _, word in own} | {partner for _, partner in pairs}:
         yield ("word", word), ("word in any case", word.lower())
         if division.group_key is not None:
-            yield ("word", word), ("group", division.group_key(word))
+            yield ("word", word), ("group", division.group_of(word))
     for word, partner in pairs:
         yield ("word", word), ("word", partner)
 
