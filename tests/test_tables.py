@@ -107,7 +107,7 @@ def test_a_saved_table_is_read_back_as_it_was(tmp_path) -> None:
 
 @pytest.mark.parametrize("kind", ["csv", "hf"])
 def test_a_carriage_return_in_a_text_ends_no_row(tmp_path, kind: str) -> None:
-    texts = [f"{word} went\rhome {i}, and\r\nslept." for i in range(20) for word in ("He", "They")]
+    texts = [f"{word} went\rhome {i}." for i in range(20) for word in ("He", "They")]
     options = {"feature_targets": [TextFilterConfig("he"), TextFilterConfig("they")], "output_dir": tmp_path}
     made = [
         TextPredictionDataCreator(texts, **options, output_format=kind, use_cache=True).generate_training_data(
