@@ -23,19 +23,26 @@ from gradiend import (
     resolve_base_data,
 )
 from gradiend.data import hold_out_words
+from gradiend.data.text import iter_sentences_from_texts
 from gradiend.data.text.prediction import (
     filter_sentences,
     filter_sentences_multi,
     mask_sentence,
     match_sentence_one_config,
 )
-from gradiend.data.unified import merged_to_unified, per_class_dict_to_unified
+from gradiend.data.unified import ColumnNames, merged_to_unified, per_class_dict_to_unified
+from gradiend.trainer.text.prediction._rows import checked_neutral, training_like_rows
 
 HE, THEY = TextFilterConfig("he"), TextFilterConfig("they")
 NOMINATIVE = TextFilterConfig("der", spacy_tags={"Case": "Nom"})
 TEXTS = [f"{word} left {i}." for i in range(20) for word in ("He", "They")]
 
 ROWS = pd.DataFrame({"masked": "[MASK] left.", "label": ["he", "they"], "label_class": ["a", "b"], "split": "train"})
+LEVELS = ROWS.set_axis([["a"] * 4, ROWS.columns], axis=1)
+
+
+def twice(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    return pd.concat([frame, frame[[column]]], axis=1)
 
 
 def never(text: str) -> NoReturn:
@@ -105,9 +112,31 @@ BAD: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: match_sentence_one_config(None, HE), TypeError, "sentence must be a string; got None"),
     (lambda: mask_sentence(None, [(0, 2)]), TypeError, "sentence must be a string; got None"),
     (lambda: mask_sentence("He left.", [(0,)]), TypeError, "(start, end) or (start, end, text); got (0,)"),
+    (lambda: mask_sentence("He left.", [("He", 2)]), TypeError, "(start, end) or (start, end, text); got ('He', 2)"),
+    (lambda: mask_sentence("He left.", [3]), TypeError, "(start, end) or (start, end, text); got 3"),
+    (lambda: mask_sentence("He left.", [(0, 2)], None), TypeError, "mask must be a string; got None"),
     (lambda: mask_sentence("a", spans=[], match_spans=[]), TypeError, "which mean the same"),
     (lambda: preprocess_texts("He left."), TypeError, "texts must be a list of strings"),
+    (lambda: preprocess_texts(ROWS), TypeError, "got a DataFrame. Give one of its columns: 'masked', 'label'"),
+    (lambda: filter_sentences(ROWS, HE), TypeError, "sentences must be a list of strings; got a DataFrame"),
     (lambda: preprocess_texts(TEXTS, {"min_chars": 3}), TypeError, "config is a TextPreprocessConfig"),
+    (lambda: checked_neutral(twice(pd.DataFrame({"text": ["a"]}), "text")), ValueError, "2 columns called 'text'"),
+    (lambda: training_like_rows(twice(ROWS, "masked"), ColumnNames()), ValueError, "2 columns called 'masked'"),
+    (lambda: hold_out_words(twice(ROWS.assign(alternative="it"), "alternative")), ValueError, "2 columns called"),
+    (
+        lambda: merged_to_unified(twice(ROWS.assign(document="d"), "document"), pair=("a", "b")),
+        ValueError,
+        "2 columns called 'document'",
+    ),
+    (lambda: checked_neutral(LEVELS), ValueError, "have 2 levels"),
+    (
+        lambda: training_like_rows(LEVELS.swaplevel(axis=1), ColumnNames()),
+        ValueError,
+        "table of training_like_df have 2 levels",
+    ),
+    (lambda: list(iter_sentences_from_texts("He left.")), TypeError, "texts must be a list of strings"),
+    (lambda: hold_out_words(LEVELS), ValueError, "have 2 levels"),
+    (lambda: hold_out_words(ROWS.drop(columns="split")), ValueError, "has no column 'split'"),
     (lambda: hold_out_words(ROWS, "he"), TypeError, "words must be a list of strings"),
     (lambda: hold_out_words(ROWS, share="0.2"), TypeError, "share must be a number"),
     (lambda: hold_out_words(ROWS, word="he"), TypeError, "Did you mean 'words'?"),

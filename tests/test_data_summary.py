@@ -195,6 +195,17 @@ def test_the_creator_tells_what_it_made() -> None:
     assert summary.classes[1].words[0].tokens == ("They",)
 
 
+def test_masks_of_the_user_are_the_places_of_words_too() -> None:
+    def of(mask: str) -> dict:
+        classes = [TextFilterConfig("he", mask=mask), TextFilterConfig("they", mask=mask)]
+        texts = [f"then {word} saw the bread {i} ." for i in range(20) for word in ("he", "they")]
+        creator = TextPredictionDataCreator(texts, feature_targets=classes)
+        creator.generate_training_data()
+        return creator.summary(bert_tokenizer()).to_dict()
+
+    assert of("<w>") == of("[MASK]")
+
+
 def test_the_creator_tells_which_documents_splits_share() -> None:
     books = pd.DataFrame(
         [(f"then {who} left {i}", f"book {i % 12}") for i in range(96) for who in ("he", "they")],

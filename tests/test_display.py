@@ -389,6 +389,8 @@ def test_tables():
     assert lines[:5] == ["T", "   n  x", "  --  ---", "   1  a", "  22  b c"]
     assert max(map(len, lines)) <= 80
     assert lines[6].startswith("    word")
+    wide = as_text(Table("", ["단어", "n"], [["의사", 1], ["ab", 20]])).splitlines()
+    assert wide == ["  단어   n", "  ----  --", "  의사   1", "  ab    20"]
     told = as_text(facts("", {"name": long, "none": None, "zero": 0}))
     assert max(map(len, told.splitlines())) <= 80
     assert told.count("word") == 40

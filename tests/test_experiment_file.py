@@ -1,18 +1,35 @@
 """An experiment's file and flags: what is read, and every fault with its place, what was expected, and a way out."""
 
 import json
+import re
 import runpy
 from pathlib import Path
 
 import jsonschema
+import numpy as np
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
 from gradiend import PrePruneConfig, TextPredictionConfig, TrainingArguments
-from gradiend.experiment import Corpus, Experiment, ExperimentError, FeatureClass, experiment_schema, read_experiment
+from gradiend.experiment import (
+    Corpus,
+    DecoderEvaluation,
+    Delta,
+    Evaluation,
+    Experiment,
+    ExperimentError,
+    FeatureClass,
+    Report,
+    Rewrite,
+    experiment_schema,
+    read_experiment,
+)
 from gradiend.experiment._fields import fields
 from gradiend.experiment._record import experiment_dict
 from gradiend.experiment._template import new_file
+from gradiend.experiment.run import rows_from
+from gradiend.util._argument_fields import plain
 
 ROWS = "model: bert\nexperiment_dir: runs/x\ndata: {data: rows.csv}\n"
 TEXT = "model: bert\nexperiment_dir: runs/x\ncorpus: "
@@ -104,6 +121,15 @@ FAULTS = {
     TEXT + "{base_data: a.txt, feature_targets: {he: [x], she: [y]}}\nevaluate: {decoder: {weaken: [hee]}}\n": [
         "x.yaml:4:30: evaluate.decoder.weaken must be one of he, she; got 'hee'. Did you mean 'he'?"
     ],
+    TEXT + "{base_data: a.txt, feature_targets: {he: [x], she: [y]}}\nrewrite: {strengthen: [hee]}\n": [
+        "x.yaml:4:23: rewrite.strengthen must be one of he, she; got 'hee'. Did you mean 'he'?"
+    ],
+    TEXT + "{base_data: a.txt, feature_targets: {he: [x], she: [y]}}\ndelta: {weaken: [he]}\n": [
+        "x.yaml:4:17: delta.weaken has 'he', for which no step is looked for: evaluate.decoder.weaken is empty."
+    ],
+    ROWS + "rewrite: {}\nevaluate: {decoder: null}\n": [
+        "x.yaml:4:10: rewrite and delta need evaluate.decoder, which finds the step: it is null."
+    ],
     ROWS + "train:\n\tmax_steps: 3\n": [
         "x.yaml:5:1: this is not YAML: found character '\\t' that cannot start any token. Use spaces."
     ],
@@ -183,6 +209,50 @@ def test_words_and_numbers_are_those_of_yaml_1_2(tmp_path):
     assert experiment.train.learning_rate == 1e-4
 
 
+WITH_ROWS = {"model": "bert", "experiment_dir": "runs/x", "data": TextPredictionConfig(data="rows.csv")}
+WRONG = [
+    (lambda: Corpus("a.txt", ["he", "they"]), "feature_targets must be a dict; got ['he', 'they']"),
+    (lambda: Evaluation(decoder={"plot": False}), "decoder must be of the type DecoderEvaluation or None; got {'plot'"),
+    (lambda: Experiment(**{**WITH_ROWS, "data": {"data": "x.csv"}}), "data must be of the type TextPredictionConfig;"),
+    (lambda: Experiment(**WITH_ROWS, train={"max_steps": 3}), "train must be of the type TrainingArguments; got {"),
+    (lambda: Experiment(**WITH_ROWS, rewrite=True), "rewrite must be of the type Rewrite or None; got True (bool)"),
+    (lambda: Experiment(**{**WITH_ROWS, "experiment_dir": None}), "experiment_dir must be a path; got None"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), WRONG)
+def test_sections_in_python_are_of_their_types(make, message):
+    with pytest.raises(TypeError, match=re.escape(message)):
+        make()
+
+
+def test_a_single_name_in_python_is_no_list_of_letters():
+    corpus = Corpus("a.txt", {"a": "he", "b": FeatureClass("they", use_lemma=True)})
+    assert corpus.feature_targets == {"a": ["he"], "b": FeatureClass(["they"], use_lemma=True)}
+    assert DecoderEvaluation(strengthen="she", weaken="he") == DecoderEvaluation(strengthen=["she"], weaken=["he"])
+    assert Rewrite("she") == Rewrite(["she"])
+    assert Delta(weaken="he") == Delta(weaken=["he"])
+    assert Report(sentences="The [MASK].") == Report(sentences=["The [MASK]."])
+
+
+def test_a_folder_may_be_a_path(tmp_path):
+    experiment = Experiment(**{**WITH_ROWS, "experiment_dir": tmp_path})
+    assert experiment.replace(delta=Delta()).train.experiment_dir == experiment.experiment_dir == str(tmp_path)
+
+
+def test_texts_of_a_corpus_may_be_a_path_or_a_frame(tmp_path):
+    texts = [f"{word} left {number}." for number in range(12) for word in ("He", "They")]
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    classes = {"a": "he", "b": "they"}
+    made = [
+        rows_from(Corpus(given, classes, neutral_max_size=0))[0]["a"]
+        for given in (texts, tuple(texts), tmp_path / "texts.txt", pd.DataFrame({"text": texts}))
+    ]
+    for rows in made[1:]:
+        pd.testing.assert_frame_equal(rows, made[0])
+    assert rows_from(Corpus(texts, classes))[1] is None  # there is no neutral text
+
+
 def test_file_flags_and_python_give_one_experiment(tmp_path):
     written = Experiment(
         model="bert", experiment_dir="runs/x", data=TextPredictionConfig(target_classes=["a", "b"]),
@@ -223,6 +293,18 @@ def test_a_resolved_experiment_reads_as_the_same(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"experiment": experiment_dict(experiment), "metrics": {}}))
     again = read_experiment(tmp_path / "run.json")
     assert experiment_dict(again) == experiment_dict(experiment)
+
+
+def test_numbers_of_numpy_are_recorded(tmp_path):
+    numbers = Experiment(
+        **WITH_ROWS, train=TrainingArguments(use_cache=True, max_steps=np.int64(7)),
+        evaluate=Evaluation(decoder=DecoderEvaluation(np.array([0.1, 1]), range(2), max_size_neutral=np.int64(5))),
+    )  # fmt: skip
+    recorded = experiment_dict(numbers)
+    assert recorded["evaluate"]["decoder"]["lrs"] == [0.1, 1]
+    assert recorded["evaluate"]["decoder"]["feature_factors"] == [0, 1]
+    (tmp_path / "run.json").write_text(json.dumps({"experiment": plain(recorded), "metrics": {}}))
+    assert plain(experiment_dict(read_experiment(tmp_path / "run.json"))) == plain(recorded)
 
 
 @pytest.mark.parametrize("everything", [False, True])

@@ -147,6 +147,9 @@ class TestGroups:
         assert set(found.groupby(found["masked"].str[1].astype(int) // 2)["split"].nunique()) == {1}
 
     def test_a_missing_column_is_an_error(self):
+        for options in ({}, {"split_group_col": "label"}):
+            with pytest.raises(TypeError, match=r"split_group_key must give a string.*it gives \['"):
+                data(rows(), split_group_key=lambda word: [word], **options).combined_data  # noqa: B018
         with pytest.raises(ValueError, match="no column 'lemma'"):
             _ = data(rows(), split_group_col="lemma").combined_data
 

@@ -123,6 +123,12 @@ class TestPlaceholder:
         trainer = tiny_data.trainer(path, {"mask_placeholder": "___"}, frames)
         assert trainer.combined_data["masked"].str.contains("[MASK]", regex=False).all()
 
+    def test_rows_may_share_an_index_and_lack_a_text(self, path):
+        data = self.data().set_axis([0] * 80)
+        data.iloc[3, data.columns.get_loc("masked")] = None
+        with pytest.raises(ValueError, match="1 of 80 rows have no text in 'masked'"):
+            tiny_data.trainer(path, {"mask_placeholder": "<w>"}, data).combined_data  # noqa: B018
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [("no word", r"1 of 80 texts have no <w>"), ("<w> and [MASK]", "both <w> .* and .MASK.")],

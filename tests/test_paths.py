@@ -111,6 +111,10 @@ class TestHashes:
         assert util.restore_tuple_keys_recursively(util.json_loads(text)) == value
         assert util.json_loads("no json") == ["no json"]
 
+    def test_a_frame_may_have_two_columns_of_one_name(self):
+        frame = pd.DataFrame([[1, "a"], [2, "b"]], columns=["x", "x"])
+        assert digest_frame(frame) != digest_frame(frame.replace("b", "c"))
+
     @pytest.mark.parametrize("digest", [digest_tensors, digest_weights])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.bool])
     def test_weights_hash_by_every_bit(self, dtype, digest):

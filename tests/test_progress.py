@@ -17,6 +17,7 @@ from tqdm.utils import disp_len
 
 from gradiend.util import _progress
 from gradiend.util._progress import Progress, duration, set_quiet
+from gradiend.util.logging import setup_logging
 
 WORK = """
 import sys, time
@@ -157,3 +158,16 @@ def test_a_training_and_an_evaluation_in_a_log_file(tmp_path, capfd):
     for seed, line in enumerate([first, second]):
         assert re.fullmatch(rf"seed {seed}: step 4/4, loss [\d.e-]+, {means}, took \d+ s", line), line
     assert re.fullmatch(r"rewrites: model 5/5, factor -?1 step 0\.1, [\d.]+( ± [\d.]+)? kept, took \d+ s", decoder)
+
+
+def test_a_level_of_the_log_may_be_written_in_any_case(monkeypatch):
+    logger = logging.getLogger("gradiend")
+    monkeypatch.setattr(logger, "handlers", [logging.NullHandler()])
+    before = logger.level
+    try:
+        setup_logging("debug")
+        assert logger.level == logging.DEBUG
+        with pytest.raises(ValueError, match="LOUD"):
+            setup_logging("loud")
+    finally:
+        logger.setLevel(before)

@@ -7,17 +7,20 @@ import gzip
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny_data
 
 import gradiend
-from gradiend import TextFilterConfig, TextPredictionDataCreator, TextPredictionTrainer
+from gradiend import TextFilterConfig, TextPredictionDataCreator, TextPredictionTrainer, TextPreprocessConfig
 from gradiend.data.core._datasets import load_hub_dataset
+from gradiend.data.core._table_formats import csv_table
 from gradiend.data.core.base_loader import resolve_base_data
 from gradiend.data.unified import load_hf_per_class, resolve_dataframe
 from gradiend.evaluator.encoder_metrics import get_model_metrics
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
+from gradiend.util._files import write_csv
 
 WORDS = ["007", "1e5", "true", "False", "NA", "null", "None", "nan", "N/A", "1_000", "2020-01-01", "-", "1.0", "inf"]
 PADDED = [*WORDS, *WORDS]
@@ -100,6 +103,46 @@ def test_a_saved_table_is_read_back_as_it_was(tmp_path) -> None:
     pd.testing.assert_frame_equal(*made)
     trainer = TextPredictionTrainer("unused", data=str(tmp_path / "training.csv"), target_classes=["null", "1"])
     assert set(trainer.combined_data["alternative"]) == {"he", "007"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "hf"])
+def test_a_carriage_return_in_a_text_ends_no_row(tmp_path, kind: str) -> None:
+    texts = [f"{word} went\rhome {i}." for i in range(20) for word in ("He", "They")]
+    options = {"feature_targets": [TextFilterConfig("he"), TextFilterConfig("they")], "output_dir": tmp_path}
+    made = [
+        TextPredictionDataCreator(texts, **options, output_format=kind, use_cache=True).generate_training_data(
+            format="unified"
+        )
+        for _ in range(2)
+    ]
+    pd.testing.assert_frame_equal(*made)
+    assert made[1]["masked"].str.contains("went\rhome", regex=False).all()
+
+
+def test_a_carriage_return_in_a_name_ends_no_row_either(tmp_path) -> None:
+    frame = pd.DataFrame([[1.0, 2.0]] * 2, index=["a\rb", "c"], columns=["a\rb", "c"])
+    write_csv(tmp_path / "x.csv", frame, index=True)
+    read = csv_table(tmp_path / "x.csv")
+    assert read.columns.tolist()[1:] == ["a\rb", "c"]
+    assert read.iloc[:, 0].tolist() == ["a\rb", "c"]
+
+
+def test_numbers_of_numpy_are_recorded_as_numbers(tmp_path) -> None:
+    texts = [f"{word} left {i}." for i in range(20) for word in ("He", "They")]
+
+    def make(number: type, characters: object) -> pd.DataFrame:
+        classes = [TextFilterConfig("he", weight=number(1)), TextFilterConfig("they")]
+        preprocess = TextPreprocessConfig(number(1), number(3), exclude_chars=characters)
+        creator = TextPredictionDataCreator(
+            texts, feature_targets=classes, seed=number(3), preprocess=preprocess, output_dir=tmp_path, use_cache=True
+        )
+        return creator.generate_training_data(number(20), "minimal")
+
+    first = make(np.int64, {"@", "#"})
+    stamp = (tmp_path / "training.csv").stat().st_mtime_ns
+    pd.testing.assert_frame_equal(make(int, iter("#@")), first)
+    assert (tmp_path / "training.csv").stat().st_mtime_ns == stamp
+    assert resolve_base_data(texts, seed=np.int64(3)) == resolve_base_data(texts, seed=3)
 
 
 @pytest.mark.parametrize("bad", [1, 2, 3])
@@ -238,6 +281,13 @@ def test_a_missing_code_is_a_missing_word() -> None:
     )
     with pytest.raises(ValueError, match="1 of 2 rows have no word in 'label'"):
         words_of(data=rows)
+
+
+def test_no_split_at_all_is_an_error(tmp_path) -> None:
+    rows = coded(["he", "they"], ["a", "b"])
+    trainer = TextPredictionTrainer("unused", hf_dataset=rows, hf_splits=[], target_classes=["a", "b"])
+    with pytest.raises(ValueError, match="There is no split to load"):
+        trainer.combined_data  # noqa: B018
 
 
 def test_data_sets_in_memory(tmp_path) -> None:

@@ -177,6 +177,14 @@ class TestHoldingOutWords:
         unseen = set(ROWS["label"].str.lower()) - set(training["label"].str.lower())
         assert len(unseen) == 2
 
+    def test_spaces_around_a_word_and_an_empty_column_of_alternatives_do_not_matter(self):
+        rows = ROWS.assign(label=" " + ROWS["label"] + " ", alternative=float("nan"))
+        assert hold_out_words(rows, [" he"])["split"].tolist() == hold_out_words(ROWS, ["he"])["split"].tolist()
+
+    def test_splits_may_be_categories(self):
+        rows = ROWS.assign(split=pd.Categorical(["train"] * len(ROWS)))
+        assert set(hold_out_words(rows, ["he"])["split"]) == {"train", "test"}
+
     def test_alternatives_count_too(self):
         rows = ROWS.assign(alternative=["they"] * 4 + ["she"] * 4 + ["they", "he", "we", "he"])
         held = hold_out_words(rows, ["she"])

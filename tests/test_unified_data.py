@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradiend import TextPredictionTrainer
+from gradiend import TextPredictionConfig, TextPredictionTrainer
 from gradiend.data.unified import (
     UNIFIED_COLUMNS,
     ColumnNames,
@@ -393,6 +393,32 @@ def test_numbers_as_classes_and_words_and_any_index() -> None:
     ]
 
 
+@pytest.mark.parametrize("dtype", [None, object, "category"])
+@pytest.mark.parametrize("hour", [0, 9])
+def test_times_as_classes_have_one_name_wherever_they_are_given(dtype, hour: int) -> None:
+    times = [pd.Timestamp(2020, 1, 1), pd.Timestamp(2021, 1, 1, hour)]
+    names = ["2020-01-01", "2021-01-01" if hour == 0 else "2021-01-01 09:00:00"]
+    table = merged(("old", "x"), ("new", "x"), label_class=pd.Series(times, dtype=dtype))
+    by_class = dict(iter(table.groupby("label_class", observed=True)))
+    for data in (table, by_class):
+        assert classes_in(data) == names
+        for pair in (times, [time.to_datetime64() for time in times], names):
+            assert to_unified(data, pair=pair)["factual_class"].tolist() == names
+    days = [time.date() for time in times]
+    found = to_unified(table.assign(label_class=pd.Series(days, dtype=object)), pair=days)["factual_class"]
+    assert found.tolist() == ["2020-01-01", "2021-01-01"]
+
+
+def test_times_name_merged_classes() -> None:
+    days = [pd.Timestamp(year, 1, 1) for year in (2019, 2020, 2021)]
+    table = merged(("old", "x"), ("older", "x"), ("new", "x"), label_class=days)
+    config = TextPredictionConfig(data=table, class_merge_map={1: days[:2], 2: days[2:]})
+    assert config.pair() == ("1", "2")
+    assert config.bases_of(["1"]) == ["2019-01-01", "2020-01-01"]
+    trainer = TextPredictionTrainer("unused", config=config)
+    assert trainer.combined_data["factual_class"].tolist() == ["1", "1", "2"]
+
+
 def test_several_placeholders_and_spaces_around_words() -> None:
     table = merged((" he", "he"), ("she ", "she"), masked=["[MASK] and [MASK].", "[MASK]!"])
     unified = to_unified(table, pair=PAIR)
@@ -485,6 +511,7 @@ def test_bad_files(tmp_path) -> None:
 GOOD = merged(("he", "he"), ("she", "she"), ("she", "she"))
 BY_CLASS = per_class(GOOD)
 HE = BY_CLASS["he"]
+LEVELS = GOOD.set_axis(pd.MultiIndex.from_product([GOOD.columns, ["first"]]), axis=1)
 
 
 @pytest.mark.parametrize(
@@ -501,6 +528,13 @@ HE = BY_CLASS["he"]
         (GOOD, {"columns": ColumnNames(split="fold")}, "no column 'fold'"),
         (BY_CLASS, {"columns": ColumnNames(split="fold")}, "table of class 'he' has no column 'fold'"),
         (pd.concat([GOOD, GOOD[["label"]]], axis=1), {}, "2 columns called 'label'"),
+        (LEVELS, {}, r"have 2 levels, such as \('masked', 'first'\).*get_level_values"),
+        ({"he": LEVELS, "she": LEVELS}, {}, "of class 'he' have 2 levels"),
+        (
+            GOOD.assign(label=pd.Timestamp(2020, 5, 1)),
+            {},
+            r"Row 0 has Timestamp.* as its word in 'label'.*such as '2020-05-01'",
+        ),
         (
             GOOD.assign(masked=["[MASK]", "<mask> went", "x"]),
             {},
@@ -517,6 +551,11 @@ HE = BY_CLASS["he"]
             GOOD.assign(label_class=["he", "she", None]),
             {},
             "1 of 3 rows have no class in 'label_class'.*first row 2",
+        ),
+        (
+            GOOD.assign(label_class=pd.to_datetime(["2020-01-01", None, "2021-01-01"])),
+            {},
+            "1 of 3 rows have no class in 'label_class'.*first row 1",
         ),
         (GOOD.assign(split=["train", None, "test"]), {}, "1 of 3 rows have no split in 'split'.*first row 1"),
         (GOOD.assign(alternative=["she", None, "he"]), {}, "1 of 3 rows have no word in 'alternative'"),

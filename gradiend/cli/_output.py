@@ -68,7 +68,7 @@ def _print_training(console: Console, metrics: Mapping[str, Any]) -> None:
     value = found["convergence_metric_value"]
     name, threshold = found["convergence_metric"], found["threshold"]
     measured = "" if value is None else f": {name} {value:.3f}, where {threshold:g} is asked for"
-    why = f" ({found['reason']})" if found.get("reason") else ""
+    why = f" ({escape(found['reason'])})" if found.get("reason") else ""
     console.print(f"The training has {'' if found['converged'] else 'NOT '}converged{measured}{why}.")
 
 

@@ -77,7 +77,10 @@ def experiment_schema() -> dict[str, Any]:
 
 @functools.cache
 def fields() -> tuple[Field, ...]:
-    """Every field of the file, in the order of the sections; of sections, those that may be left out (`null`)."""
+    """Every field of the file, in the order of the sections.
+
+    A section is a field itself only if it may be left out (`null`).
+    """
     return tuple(_leaves((), _schema()))
 
 

@@ -24,7 +24,7 @@ NAMES = {"localhost", HOST, "[::1]"}
 
 
 class LiveReport(TrainingCallback, AbstractContextManager["LiveReport"]):
-    """Serves the growing report of a run in a with-block, from a file that goes with the end of the block.
+    """Serves the growing report of a run in a with-block, from a file that the end of the block removes.
 
     As a callback it shows each evaluation of a training.
 
@@ -89,7 +89,7 @@ class LiveReport(TrainingCallback, AbstractContextManager["LiveReport"]):
 def _handler(page: LiveReport) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            """Send the page; refuse other places, and pages of other hosts that were led here."""
+            """Send the page; refuse other places, and requests under another host name, which other pages may send."""
             host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
             if host not in NAMES:
                 self.send_error(403)

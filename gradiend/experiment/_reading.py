@@ -225,7 +225,7 @@ def _all_keys(tree: Any, above: Keys = ()) -> Iterator[Keys]:
 
 
 def _real(tree: Any, location: Sequence[Any]) -> Keys:
-    """The part of an error's location that are keys of the file; pydantic also names the kinds that it tried."""
+    """The keys of the file in an error's location, in which pydantic also names the kinds of value that it tried."""
     path: list[str] = []
     for key in location:
         there = (isinstance(tree, dict) and key in tree) or (isinstance(tree, list) and isinstance(key, int))

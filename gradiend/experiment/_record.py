@@ -7,12 +7,13 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from gradiend._version import __version__
@@ -129,11 +130,11 @@ def _resolved(value: Any) -> Any:
         return {item.name: _resolved(vars(value)[item.name]) for item in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _resolved(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_resolved(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    return value if isinstance(value, (str, int, float, bool)) else None
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, (str, int, float, bool, Path)):
+        return str(value) if isinstance(value, Path) else value
+    return [_resolved(item) for item in value] if isinstance(value, Sequence) else None
 
 
 def _now() -> str:

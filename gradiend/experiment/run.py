@@ -19,7 +19,7 @@ from gradiend.data.unified._schema import rows_by_split
 from gradiend.evaluator._goals import goal_entries
 from gradiend.experiment._live_report import LiveReport
 from gradiend.experiment._record import RunRecord
-from gradiend.experiment.sections import Corpus, DecoderEvaluation, Delta, Experiment, FeatureClass, Rewrite
+from gradiend.experiment.sections import Corpus, Delta, Experiment, FeatureClass, Rewrite
 from gradiend.model import read_delta, read_rewrite_record
 from gradiend.model._rewrite_files import RewriteRecord
 from gradiend.objectives.loading import require_model
@@ -173,31 +173,10 @@ class ExperimentRun:
 
     def check(self) -> None:
         """Raise ValueError for what later steps would refuse: unknown goals, "balance" without texts, no jinja2."""
-        experiment, classes = self.experiment, self.trainer.target_classes
-        asked = experiment.evaluate.decoder
-        if experiment.report is not None:
+        if self.experiment.report is not None:
             require_package("jinja2", "A report", "report")
-        for section in (experiment.rewrite, experiment.delta):
-            if section is not None and asked is None:
-                raise ValueError("rewrite and delta need evaluate.decoder, which finds the step: it is null.")
-        if asked is None:
-            return
-        strengthened = self._strengthened(asked)
-        for name, given, known in (
-            ("evaluate.decoder.strengthen", strengthened, [*classes, BALANCE]),
-            ("evaluate.decoder.weaken", asked.weaken, classes),
-            ("rewrite.strengthen", (experiment.rewrite or Rewrite()).strengthen, strengthened),
-            ("rewrite.weaken", (experiment.rewrite or Rewrite()).weaken, asked.weaken),
-            ("delta.strengthen", (experiment.delta or Delta()).strengthen, strengthened),
-            ("delta.weaken", (experiment.delta or Delta()).weaken, asked.weaken),
-        ):
-            for goal in given or ():
-                if not known:
-                    raise ValueError(
-                        f"{name} has {goal!r}, for which no step is looked for: evaluate.decoder.weaken is empty."
-                    )
-                one_of(name, goal, known)
-        if BALANCE in strengthened:
+        self.experiment.require_goals(self.trainer.target_classes)
+        if BALANCE in self.experiment.strengthened(self.trainer.target_classes):
             self.trainer.balance_texts()
 
     def train(self) -> None:
@@ -274,7 +253,8 @@ class ExperimentRun:
             "max_size_training_like": asked.max_size_training_like, "max_size_neutral": asked.max_size_neutral,
         }  # fmt: skip
         results: dict[str, Any] = {}
-        for classes, increase in ((self._strengthened(asked), True), (list(asked.weaken), False)):
+        strengthened = self.experiment.strengthened(self.trainer.target_classes)
+        for classes, increase in ((strengthened, True), (list(asked.weaken), False)):
             if classes:
                 found = self.trainer.evaluate_decoder(
                     target_class=classes, increase_target_probabilities=increase, **options
@@ -282,13 +262,6 @@ class ExperimentRun:
                 grid = {**found.pop("grid"), **results.get("grid", {})}
                 results = {**results, **found, "grid": grid}
         return results
-
-    def _strengthened(self, asked: DecoderEvaluation) -> list[str]:
-        """The goals that are strengthened."""
-        if asked.strengthen is not None:
-            return list(asked.strengthen)
-        balance = [] if self.experiment.data.balance_texts is None else [BALANCE]
-        return [*self.trainer.target_classes, *balance]
 
     @property
     def goals(self) -> list[str]:
@@ -413,12 +386,13 @@ def rows_from(
     corpus: Corpus, folder: Path | None = None, use_cache: bool = False
 ) -> tuple[dict[str, pd.DataFrame] | pd.DataFrame, pd.DataFrame | None]:
     """(rows of each class, neutral texts) from raw text; written to the folder, if there is one, and read there."""
+    texts = corpus.base_data
     targets = [
-        given.config(name) if isinstance(given, FeatureClass) else TextFilterConfig(targets=list(given), id=name)
+        given.config(name) if isinstance(given, FeatureClass) else TextFilterConfig(targets=given, id=name)
         for name, given in corpus.feature_targets.items()
     ]
     creator = TextPredictionDataCreator(
-        corpus.base_data if isinstance(corpus.base_data, str) else list(corpus.base_data),
+        list(texts) if isinstance(texts, Sequence) and not isinstance(texts, str) else texts,
         text_column=corpus.text_column, base_max_size=corpus.base_max_size, split=corpus.split,
         hf_config=corpus.hf_config, trust_remote_code=corpus.trust_remote_code, preprocess=corpus.preprocess,
         spacy_model=corpus.spacy_model, feature_targets=targets, seed=corpus.seed, output_dir=folder,
@@ -439,7 +413,8 @@ def rows_from(
     )
     if creator.stopped:
         raise KeyboardInterrupt
-    return rows, neutral
+    # Without neutral texts, the trainer takes the test split with its words filled in.
+    return rows, None if neutral.empty else neutral
 
 
 def encoder_metrics(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from gradiend.trainer import TrainingArguments
 from gradiend.trainer.text import TextPredictionConfig
 from gradiend.util import BALANCE, PLACEHOLDER
 from gradiend.util._argument_fields import ShowsChanges, fields_in_docstring
+from gradiend.util._checks import require_mapping, require_path
 from gradiend.util._keywords import one_of, strict_keywords
 
 T = TypeVar("T", bound=type)
@@ -23,6 +24,20 @@ def section(cls: T) -> T:
     Its fields are arguments of the calls that it stands for, and a script should be led to these.
     """
     return strict_keywords(cls, suggest=False)
+
+
+def _listed(names: Sequence[str]) -> Sequence[str]:
+    """Put a single name or text into a list, since a string is a sequence of letters."""
+    return [names] if isinstance(names, str) else names
+
+
+def _require_section(name: str, value: object, kind: type, *, optional: bool) -> None:
+    """Raise a TypeError for a section that is not of its type; None is allowed where the section is optional."""
+    if not (isinstance(value, kind) or (optional and value is None)):
+        raise TypeError(
+            f"{name} must be of the type {kind.__name__}{' or None' if optional else ''}; "
+            f"got {value!r:.60} ({type(value).__name__})."
+        )
 
 
 @section
@@ -39,6 +54,9 @@ class FeatureClass(ShowsChanges):
     weight: float = 1.0
     """Rows of this class relative to the others, where classes are balanced."""
 
+    def __post_init__(self) -> None:
+        self.targets = _listed(self.targets)
+
     def config(self, name: str) -> TextFilterConfig:
         """The class in the form that the data creator takes."""
         return TextFilterConfig(id=name, **vars(self))
@@ -52,6 +70,7 @@ class Corpus(ShowsChanges):
 
     Raises:
         ValueError: There are fewer than two classes.
+        TypeError: `feature_targets` is no dict.
     """
 
     base_data: str | Sequence[str]
@@ -96,6 +115,11 @@ class Corpus(ShowsChanges):
     """Seed of the order, the splits and the alternatives."""
 
     def __post_init__(self) -> None:
+        require_mapping("feature_targets", self.feature_targets)
+        self.feature_targets = {
+            name: given if isinstance(given, FeatureClass) else _listed(given)
+            for name, given in self.feature_targets.items()
+        }
         if len(self.feature_targets) < 2:
             raise ValueError(
                 f"feature_targets contrasts at least two classes; it has {', '.join(self.feature_targets) or 'none'}."
@@ -159,6 +183,10 @@ class DecoderEvaluation(ShowsChanges):
     plot: bool = True
     """Whether figures are written beside the numbers."""
 
+    def __post_init__(self) -> None:
+        self.strengthen = None if self.strengthen is None else _listed(self.strengthen)
+        self.weaken = _listed(self.weaken)
+
 
 @section
 @dataclass(repr=False)
@@ -185,6 +213,11 @@ class Evaluation(ShowsChanges):
     side_effects: SideEffects | None = field(default_factory=SideEffects)
     """What else the chosen rewrites change; needs the decoder."""
 
+    def __post_init__(self) -> None:
+        _require_section("encoder", self.encoder, EncoderEvaluation, optional=True)
+        _require_section("decoder", self.decoder, DecoderEvaluation, optional=True)
+        _require_section("side_effects", self.side_effects, SideEffects, optional=True)
+
 
 @section
 @dataclass(repr=False)
@@ -197,6 +230,10 @@ class Rewrite(ShowsChanges):
     """Classes. Default: all that evaluate.decoder weakens and found a step for."""
     output_dir: str | None = None
     """Folder of the models. Default: `<experiment_dir>/rewritten`."""
+
+    def __post_init__(self) -> None:
+        self.strengthen = None if self.strengthen is None else _listed(self.strengthen)
+        self.weaken = None if self.weaken is None else _listed(self.weaken)
 
 
 @section
@@ -219,6 +256,7 @@ class Report(ShowsChanges):
     """Texts with a `[MASK]` whose most likely words are shown before and after each rewrite."""
 
     def __post_init__(self) -> None:
+        self.sentences = _listed(self.sentences)
         for text in self.sentences:
             if PLACEHOLDER not in text:
                 raise ValueError(f"sentences need the place to predict, {PLACEHOLDER}; got {text!r:.80}.")
@@ -234,7 +272,7 @@ class Experiment(ShowsChanges):
         run_experiment(experiment)
 
     Raises:
-        TypeError: An unknown argument; the message names the nearest.
+        TypeError: An unknown argument (the message names the nearest), or a section of another type.
         ValueError: Sections that contradict each other.
     """
 
@@ -263,6 +301,16 @@ class Experiment(ShowsChanges):
     """The page with all results; null writes none."""
 
     def __post_init__(self) -> None:
+        _require_section("corpus", self.corpus, Corpus, optional=True)
+        _require_section("data", self.data, TextPredictionConfig, optional=False)
+        _require_section("head", self.head, AuxiliaryHead, optional=True)
+        _require_section("train", self.train, TrainingArguments, optional=False)
+        _require_section("evaluate", self.evaluate, Evaluation, optional=False)
+        _require_section("rewrite", self.rewrite, Rewrite, optional=True)
+        _require_section("delta", self.delta, Delta, optional=True)
+        _require_section("report", self.report, Report, optional=True)
+        require_path("experiment_dir", self.experiment_dir)
+        self.experiment_dir = str(self.experiment_dir)
         if self.train.experiment_dir not in (None, self.experiment_dir):
             raise ValueError(
                 f"experiment_dir is given twice: {self.experiment_dir!r}, and {self.train.experiment_dir!r} in train. "
@@ -273,20 +321,51 @@ class Experiment(ShowsChanges):
             raise ValueError("data is missing: give rows (data.data), or text to make them from (corpus).")
         if self.corpus is not None and rows:
             raise ValueError("data.data and corpus are both given: rows come either from a table or from raw text.")
-        self._check_goals()
+        if self.evaluate.decoder is None and (self.rewrite is not None or self.delta is not None):
+            raise ValueError("rewrite and delta need evaluate.decoder, which finds the step: it is null.")
+        # Where the file does not say the classes, the rows do.
+        named = list(self.corpus.feature_targets) if self.corpus is not None else []
+        if classes := self.data.target_classes or (named if len(named) == 2 else ()):
+            self.require_goals(classes)
         self.train = self.train.replace(experiment_dir=self.experiment_dir)
 
-    def _check_goals(self) -> None:
-        """Refuse goals that are no class, where the file says the classes; otherwise the rows do."""
-        named = list(self.corpus.feature_targets) if self.corpus is not None else []
-        classes = list(self.data.target_classes or (named if len(named) == 2 else ()))
+    def strengthened(self, classes: Sequence[str]) -> list[str]:
+        """Name the goals that `evaluate.decoder` strengthens.
+
+        Args:
+            classes: The target classes.
+        """
         asked = self.evaluate.decoder
-        if asked is None or not classes:
+        if asked is None:
+            return []
+        if asked.strengthen is not None:
+            return list(asked.strengthen)
+        return [*classes, *([] if self.data.balance_texts is None else [BALANCE])]
+
+    def require_goals(self, classes: Sequence[str]) -> None:
+        """Raise a ValueError for a goal that is no class, or for which no step is looked for.
+
+        Args:
+            classes: The target classes.
+        """
+        if self.evaluate.decoder is None:
             return
-        for goal in asked.strengthen or ():
-            one_of("evaluate.decoder.strengthen", goal, [*classes, BALANCE])
-        for goal in asked.weaken:
-            one_of("evaluate.decoder.weaken", goal, classes)
+        strengthened, weakened = self.strengthened(classes), self.evaluate.decoder.weaken
+        wanted = [
+            ("evaluate.decoder.strengthen", strengthened, [*classes, BALANCE]),
+            ("evaluate.decoder.weaken", weakened, classes),
+        ]
+        for name, asked in (("rewrite", self.rewrite), ("delta", self.delta)):
+            if asked is not None:
+                wanted.append((f"{name}.strengthen", asked.strengthen or (), strengthened))
+                wanted.append((f"{name}.weaken", asked.weaken or (), weakened))
+        for name, given, known in wanted:
+            for goal in given:
+                if not known:
+                    raise ValueError(
+                        f"{name} has {goal!r}, for which no step is looked for: evaluate.decoder.weaken is empty."
+                    )
+                one_of(name, goal, known)
 
     def replace(self, **sections: Any) -> Experiment:
         """A validated copy with other sections."""

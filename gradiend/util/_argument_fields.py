@@ -58,7 +58,7 @@ def checked(check: Callable[..., object], *limits: Any) -> Callable[[str, Any], 
 
 
 class ShowsChanges(Shown):
-    """A dataclass that shows only what differs from its defaults; in a notebook, with these defaults."""
+    """A dataclass that shows only the fields that differ from their defaults; a notebook shows these defaults too."""
 
     def __repr__(self) -> str:
         try:

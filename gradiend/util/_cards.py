@@ -20,7 +20,7 @@ _SEAL = re.compile(rf"\n<!-- card ({re.escape(DIGEST_SIGN)}[0-9a-f]+): .* -->\s*
 
 
 def sealed(text: str) -> str:
-    """A text with the line that says whether it was edited since."""
+    """Add the line by which `is_unedited` tells whether a person has edited the text since."""
     # Half characters, which broken corpora have, are no text: a question mark stands for each.
     text = text.rstrip().encode("utf-8", "replace").decode()
     why = "gradiend renews this file as long as only gradiend has written it"

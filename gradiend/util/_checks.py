@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral, Real
 from os import PathLike
@@ -75,7 +76,7 @@ def require_flag(name: str, value: object) -> None:
 
 
 def require_path(name: str, value: object) -> None:
-    """Raise TypeError for a value that is no path, and ValueError for an empty path or one in `~`."""
+    """Raise TypeError for a value that is no path, and ValueError for an empty or too long path, or one in `~`."""
     if not isinstance(value, str | PathLike):
         raise TypeError(f"{name} must be a path; got {value!r:.60} ({type(value).__name__}).")
     require_text(name, str(value) if isinstance(value, PathLike) else value)
@@ -147,9 +148,16 @@ def require_class_words(name: str, words: object) -> None:
 
 
 def require_texts(name: str, values: object) -> Iterator[str]:
-    """Yield the strings of a collection; TypeError at once for a single one, later for an entry that is no string."""
+    """Yield the strings of a collection.
+
+    A single string, or a frame, is a TypeError at once; an entry that is no string is one later.
+    """
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list of strings; got {values!r:.60} ({type(values).__name__}).")
+    # A frame gives the names of its columns. One exists only where pandas is loaded, which checks must not load.
+    if (pandas := sys.modules.get("pandas")) is not None and isinstance(values, pandas.DataFrame):
+        columns = ", ".join(repr(str(column)) for column in values.columns[:5])
+        raise TypeError(f"{name} must be a list of strings; got a DataFrame. Give one of its columns: {columns}.")
 
     def checked(position: int, value: object) -> str:
         if not isinstance(value, str):

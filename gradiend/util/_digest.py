@@ -39,11 +39,9 @@ _UNUSED_SETTINGS = (
 def digest_frame(frame: pd.DataFrame) -> str:
     """A digest of a frame: column names and all values, in their order; the index does not count."""
     digest = new_digest()
-    for column in frame.columns:
-        values = frame[column]
-        if values.dtype == object:
-            # Mixed and unhashable values (lists) enter with their repr, so that 1 and "1" differ.
-            values = values.map(repr)
+    for column, given in frame.items():
+        # Mixed and unhashable values (lists) enter with their repr, so that 1 and "1" differ.
+        values = given.map(repr) if given.dtype == object else given
         digest.update(f"{column}|{values.dtype}|".encode())
         digest.update(pd.util.hash_pandas_object(values, index=False).to_numpy().tobytes())
     return digest_text(digest)

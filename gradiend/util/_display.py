@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
+from tqdm.utils import disp_len
 from typing_extensions import Self
 
 from gradiend.util import PLACEHOLDER
@@ -123,18 +124,23 @@ def _broken(text: str, width: int, indent: str = "") -> list[str]:
     return wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
+def _padding(text: str, width: int) -> str:
+    """The spaces that fill up the width; a Chinese, Japanese or Korean character takes two columns of a terminal."""
+    return " " * (width - disp_len(text))
+
+
 def _aligned(table: Table) -> list[str]:
     cells = [[one_line(cell) for cell in row] for row in [*([table.header] if table.header else []), *table.rows]]
     columns = range(len(cells[0]))
     right = _to_the_right(table)
-    widths = [max(len(row[column]) for row in cells) for column in columns]
+    widths = [max(disp_len(row[column]) for row in cells) for column in columns]
     if table.wraps or not table.header:
         before = sum(width + 2 for width in widths[:-1])
         widths[-1] = min(widths[-1], max(WIDTH - 2 - before, LEAST_WIDTH))
         cells = [[*row[:-1], f"\n{' ' * before}".join(_broken(row[-1], widths[-1]))] for row in cells]
     lines = [
         "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width)
+            _padding(cell, width) + cell if to_right else cell + _padding(cell, width)
             for cell, width, to_right in zip(row, widths, right, strict=True)
         ).rstrip()
         for row in cells

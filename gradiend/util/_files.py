@@ -9,6 +9,7 @@ returned.
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
@@ -235,7 +236,20 @@ def write_json(path: str | Path, content: Any) -> None:
 def write_csv(path: str | Path, frame: Any, *, index: bool = False) -> None:
     """Write a frame to a CSV file, whole or not at all, with a column for its `index` if that is asked for."""
     with replacing(path) as temporary:
-        frame.to_csv(temporary, index=index)
+        csv_file(temporary, frame, index=index)
+
+
+def csv_file(path: Path, frame: Any, *, index: bool = False) -> None:
+    """Write a frame to a CSV file in place; every field is quoted if a text or a name has a carriage return.
+
+    Without quotes, a carriage return would end a row; Python quotes it by itself from version 3.13 on.
+    """
+    names = [*frame.columns, *(frame.index if index else ())]
+    texts = (column.astype(str) for _, column in frame.items() if column.dtype.kind not in "biuf")
+    has_return = any("\r" in str(name) for name in names) or any(
+        column.str.contains("\r", regex=False).any() for column in texts
+    )
+    frame.to_csv(path, index=index, encoding="utf-8", quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL)
 
 
 def read_json(path: str | Path) -> Any:

@@ -71,7 +71,7 @@ if sys.platform != "win32":
 
 @contextmanager
 def exclusive(*owners: Any) -> Iterator[None]:
-    """Inside the block, no other thread is in such a block of one of the `owners`; blocks of a thread may be nested.
+    """In the block, no other thread is in a block of one of the same `owners`; a thread may nest its own blocks.
 
     A module counts with all modules inside it, so a model with a head and the bare model inside it exclude each other.
     """

@@ -110,7 +110,10 @@ def remove_leftovers(experiment: str | Path) -> None:
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    """The folder, those in it, and everything below its own ones: the folder may be one with much else in it."""
+    """Yield the folder of an experiment, the folders in it, and all folders below those that the experiment made.
+
+    Others are not searched: the folder of an experiment may be one in which much else lies.
+    """
     for place, names, _ in os.walk(root):
         folder = Path(place)
         yield folder

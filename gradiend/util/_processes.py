@@ -48,7 +48,7 @@ class Processes:
     """The module, which a program that was started alone need not import here."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Processes:
-        """A copy of what knows its processes is in the same process."""
+        """Return the same object: whatever refers to the processes of a run is copied within one of them."""
         del memo
         return self
 
@@ -68,7 +68,7 @@ class Processes:
         return 1 if self.count == 1 else 16 * self.count
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """Every count-th item, from this process's own on; the shares of all processes are all items."""
+        """Every count-th item, from the item number `rank` on; the shares of all processes together are all items."""
         return items[self.rank :: self.count]
 
     def exchanged(self, value: T) -> list[T]:
@@ -195,7 +195,7 @@ _ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """In the block, this process acts for itself: nothing is divided, and what it writes is written."""
+    """In the block, this process acts for itself: it does all the work, and it writes files whatever its rank is."""
     token = _ALONE.set(True)
     try:
         yield

@@ -32,7 +32,7 @@ _VALUES, _UNITS, _DONE = "values", "units", "done"
 
 
 class Pace:
-    """When to write something again: after so many seconds, or 20 times the time that the last write took."""
+    """Tells when to write again: after so many seconds, or 20 times the time of the last write if that is longer."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -99,7 +99,7 @@ _PLACES: ContextVar[Iterator[UnfinishedResult] | None] = ContextVar("places", de
 
 
 def next_result() -> UnfinishedResult:
-    """The place of the next result of the present with-block `kept_in`; outside of one, nothing is kept."""
+    """The place of the next result in the block `kept_in` around the call; without such a block, nothing is kept."""
     places = _PLACES.get()
     return UnfinishedResult() if places is None else next(places)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 def setup_logging(level: int | str = logging.INFO) -> None:
     """Show the library's log records on standard error, at `level` and above. Calling it again only sets the level."""
     logger = logging.getLogger("gradiend")
-    logger.setLevel(level)
+    logger.setLevel(level.upper() if isinstance(level, str) else level)
     if not logger.handlers:
         from gradiend.util._progress import BesideBars  # noqa: PLC0415 - importing the package loads no bars
 

@@ -132,7 +132,7 @@ def working_folder() -> Path | None:
 
 
 def seen_from(folder: Path | None, path: str) -> str:
-    """A path that was relative to a working folder of before, as a path from the present one."""
+    """A path that was relative to an earlier working folder (None: it was removed), as one that holds now."""
     if folder is None or Path(path).is_absolute() or working_folder() == folder:
         return path
     return str(folder / path)

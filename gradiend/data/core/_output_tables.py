@@ -17,6 +17,7 @@ import pandas as pd
 from gradiend._version import __version__
 from gradiend.data.core._datasets import find_saved
 from gradiend.data.core._table_formats import format_of, formats, one_of_suffixes, read_table, suffixes
+from gradiend.util._argument_fields import plain
 from gradiend.util._cache import Cache, Fingerprint
 from gradiend.util._checks import require_path
 from gradiend.util._files import made_aside, replacing
@@ -102,7 +103,8 @@ class Output:
     path: Path | None
     """A file or folder as `prepare_output` returns it; None keeps nothing."""
     made_from: Fingerprint | None
-    """What the table depends on, as JSON values by name; None keeps no record, so that no later call uses the table."""
+    """What the table depends on, as values of JSON or NumPy by name; None keeps no record, so that no later call uses
+    the table."""
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the lock of the folder in a with-block, if a later call may be answered from the table."""
@@ -161,7 +163,8 @@ class Output:
     def _record(self, path: Path) -> Cache:
         from gradiend.util._bits import digest_files  # noqa: PLC0415 - loads torch
 
-        parts = {"gradiend": __version__, "record": _RECORD_FORMAT, **(self.made_from or {})}
+        # Arguments may be numbers of NumPy, which JSON does not know.
+        parts = plain({"gradiend": __version__, "record": _RECORD_FORMAT, **(self.made_from or {})})
         file = _table_file(path)
         return Cache(path.with_name(f"{path.name}.{MADE_FROM}"), parts, lambda: digest_files([file], file.parent))
 

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from gradiend.util._checks import home_hint, require_whole_characters
+from gradiend.util._files import csv_file
 from gradiend.util._imports import require_package
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -242,7 +243,7 @@ def _next_row(reader: Any) -> list[str] | None:
 
 
 TABLE_FORMATS: dict[str, TableFormat] = {
-    "csv": TableFormat(CSV_SUFFIXES, csv_table, lambda frame, path: frame.to_csv(path, index=False, encoding="utf-8")),
+    "csv": TableFormat(CSV_SUFFIXES, csv_table, lambda frame, path: csv_file(path, frame)),
     "jsonl": TableFormat(JSON_SUFFIXES, _read_json_lines),
     "parquet": TableFormat(
         (".parquet",), _read_parquet, lambda frame, path: frame.to_parquet(path, index=False), needs="pyarrow"

@@ -80,7 +80,7 @@ def resolve_base_data(
         source, Columns(text_column), split=split, hf_config=hf_config, trust_remote_code=trust_remote_code
     )
     texts = [text for chunk in opened.chunks() for text in chunk.texts]
-    random.Random(seed).shuffle(texts)
+    random.Random(None if seed is None else int(seed)).shuffle(texts)
     return texts if max_size is None else texts[:max_size]
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from numbers import Integral
 from os import PathLike
 from typing import TYPE_CHECKING, Literal
 
@@ -50,7 +51,7 @@ class TextPreprocessConfig(ShowsChanges):
     """Keep only segments for which this returns True."""
 
     def __post_init__(self) -> None:
-        is_number = isinstance(self.split_to_sentences, int)
+        is_number = isinstance(self.split_to_sentences, Integral)
         if not (is_number or self.split_to_sentences == "spacy"):
             raise ValueError(
                 "split_to_sentences must be True, False or 'spacy', or a number of sentences that make a segment, got "
@@ -63,6 +64,10 @@ class TextPreprocessConfig(ShowsChanges):
         if self.min_chars is not None and self.max_chars is not None and self.min_chars > self.max_chars:
             raise ValueError(f"min_chars={self.min_chars} is above max_chars={self.max_chars}: nothing could be kept.")
         excluded = () if self.exclude_chars is None else self.exclude_chars
+        if isinstance(excluded, Iterable) and not isinstance(excluded, Sequence):
+            # The order of a set differs from run to run, and an iterator can be read once only.
+            excluded = sorted(excluded, key=str)
+            object.__setattr__(self, "exclude_chars", excluded)
         if not (isinstance(excluded, Iterable) and all(isinstance(one, str) and one for one in excluded)):
             raise TypeError(f"exclude_chars is a string of characters, or a list of them; got {excluded!r:.60}.")
         if self.custom_filter is not None and not callable(self.custom_filter):
@@ -86,6 +91,7 @@ def preprocess_texts(
     Returns the kept segments in their order.
 
     Raises:
+        TypeError: `texts` is no list of strings, or `config` is of another type.
         ValueError: `split_to_sentences="spacy"` without a pipeline, or with a pipeline that finds no sentences.
         ImportError: spaCy is needed and not installed.
         OSError: The spaCy pipeline is needed and not installed.
@@ -102,10 +108,11 @@ def iter_sentences_from_texts(
 
     Without a `config`, texts are split at new lines, stripped, and dropped where they are empty.
     """
+    given = require_texts("texts", texts)
     if config is not None:
-        yield from _iter_kept(texts, config, spacy_model, download_if_missing)
+        yield from _iter_kept(given, config, spacy_model, download_if_missing)
         return
-    for text in texts:
+    for text in given:
         yield from filter(None, map(str.strip, text.splitlines()))
 
 

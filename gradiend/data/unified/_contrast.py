@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gradiend.data.unified._schema import listed, parse_pair
+from gradiend.data.unified._schema import class_name, listed, parse_pair
 from gradiend.util._checks import require_ordered
 from gradiend.util._keywords import nearest
 
@@ -90,7 +90,9 @@ class ClassMerge:
                 "class_merge_map must map each merged class to its classes, such as "
                 f"{{'singular': ['1SG', '3SG'], 'plural': ['1PL', '3PL']}}; got {class_merge_map!r}."
             )
-        bases_of = {str(name): _names(bases, f"class_merge_map[{name!r}]") for name, bases in class_merge_map.items()}
+        bases_of = {
+            class_name(name): _names(bases, f"class_merge_map[{name!r}]") for name, bases in class_merge_map.items()
+        }
         if not bases_of:
             raise ValueError("class_merge_map is empty: give it merged classes, or leave it out.")
         seen: dict[str, str] = {}
@@ -146,4 +148,4 @@ def _names(names: object, what: str, *, ordered: bool = True) -> tuple[str, ...]
         require_ordered(what, names)
     if not names:
         raise ValueError(f"{what} is empty: list its classes.")
-    return tuple(str(name) for name in names)
+    return tuple(map(class_name, names))

@@ -19,6 +19,7 @@ from gradiend.data.unified._schema import (
     ColumnNames,
     class_column,
     listed,
+    require_columns,
     require_values,
 )
 from gradiend.data.unified._unify import factual_rows, identity_rows, unify
@@ -219,30 +220,33 @@ def hold_out_words(
     """
     if not isinstance(rows, pd.DataFrame):
         raise TypeError(f"rows must be a DataFrame; got {type(rows).__name__}.")
-    missing = [name for name in (word_col, class_col, split_col) if name not in rows.columns]
-    if missing:
-        raise ValueError(
-            f"The rows have no column {', '.join(missing)}; they have {', '.join(map(str, rows.columns))}."
-        )
+    optional = [alternative_col] if alternative_col in rows.columns else []
+    require_columns(rows, [word_col, class_col, split_col, *optional])
     require_number("share", share)
     if not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1; got {share!r}.")
     require_whole("seed", seed, 0)
-    forms = require_values(rows[word_col], f"word in {word_col!r}").str.lower()
-    classes = require_values(rows[class_col], f"class in {class_col!r}")
+    forms = require_values(rows[word_col], f"word in {word_col!r}").map(_form)
+    classes = class_column(rows, class_col)
     by_class = {str(name): sorted(set(group)) for name, group in forms.groupby(classes)}
-    chosen = (
-        _drawn(by_class, share, seed) if words is None else {word.lower() for word in require_texts("words", words)}
-    )
+    chosen = _drawn(by_class, share, seed) if words is None else set(map(_form, require_texts("words", words)))
     for word in sorted(chosen - set(forms)):
         raise ValueError(f"No row has the word {word!r}.{nearest(word, sorted(set(forms)))}")
     for name, known in by_class.items():
         if not set(known) - chosen:
             raise ValueError(f"Holding out {', '.join(sorted(chosen))} leaves class {name!r} no word to train on.")
     held = forms.isin(chosen)
-    if alternative_col in rows.columns:
-        held |= rows[alternative_col].str.lower().isin(chosen)
-    return rows.assign(**{split_col: rows[split_col].mask(held, "test")})
+    if optional:
+        held |= rows[alternative_col].map(lambda word: _form(str(word)), na_action="ignore").isin(chosen)
+    split = rows[split_col]
+    if isinstance(split.dtype, pd.CategoricalDtype):
+        split = split.astype(split.cat.categories.dtype)  # "test" may be no category
+    return rows.assign(**{split_col: split.mask(held, "test")})
+
+
+def _form(word: str) -> str:
+    """Return what all spellings of a word have in common: capitals and spaces around it do not matter."""
+    return word.strip().lower()
 
 
 def _drawn(by_class: dict[str, list[str]], share: float, seed: int) -> set[str]:

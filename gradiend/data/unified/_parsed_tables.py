@@ -20,6 +20,7 @@ from gradiend.data.unified._schema import (
     UNIFIED_SPLIT,
     ColumnNames,
     class_column,
+    class_name,
     listed,
     require_columns,
     require_placeholders,
@@ -71,8 +72,8 @@ def open_rows(table: ParsedTable, contrast: Contrast | None, dropped: Counter[st
     classes are None where they are unknown.
     """
     factual_class, alternative_class, frame = table.factual_class, table.alternative_class, table.frame
-    needed = [table.masked_col, table.word_col]
-    require_columns(frame, [*needed, table.alternative_col] if table.alternative_col else needed, table.where)
+    optional = [table.alternative_col, table.document_col if table.document_col in frame.columns else None]
+    require_columns(frame, [table.masked_col, table.word_col, *filter(None, optional)], table.where)
     if contrast is not None:
         inside = _compared(table, contrast, Counter() if dropped is None else dropped)
         frame, factual_class = frame[inside], factual_class[inside]
@@ -183,7 +184,7 @@ def per_class_tables(
                 f"Expected a DataFrame for class {name!r}, got {type(frame).__name__}"
                 + frame_hint(frame, "A dict has a table for each class; pandas.DataFrame(…) makes one of lists.")
             )
-    filled = [(str(name), frame) for name, frame in class_dfs.items() if len(frame)]
+    filled = [(class_name(name), frame) for name, frame in class_dfs.items() if len(frame)]
     if not filled:
         raise ValueError(f"The data has no rows; classes given: {listed(class_dfs)}.")
     return [table for name, frame in filled for table in _parsed(name, frame, columns, contrast)]

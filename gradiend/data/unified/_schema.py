@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -99,12 +100,21 @@ def listed(names: Iterable[object]) -> str:
     return (", ".join(shown[:_LISTED]) or "none") + rest
 
 
+def class_name(value: object) -> str:
+    """Return the name of a class as text; a time at midnight is named by its date, also where others have an hour."""
+    if isinstance(value, np.datetime64):
+        value = pd.Timestamp(value)
+    if isinstance(value, datetime) and not pd.isna(value) and value.tzinfo is None and value.time() == time():
+        return value.date().isoformat()
+    return str(value)
+
+
 def parse_pair(pair: Sequence[str]) -> tuple[str, str]:
     """Check that a pair names two different classes; the order of a set, and with it the signs, would not be fixed."""
     if isinstance(pair, str):
         raise TypeError(f"Expected two class names such as ('she', 'he'), got the single string {pair!r}.")
     require_ordered("A pair of classes (target_classes)", pair)
-    names = tuple(str(name) for name in pair)
+    names = tuple(map(class_name, pair))
     if len(names) != 2 or names[0] == names[1]:
         raise ValueError(f"Expected two different class names (target_classes, class_pair), got {listed(names)}.")
     return names[0], names[1]
@@ -127,6 +137,7 @@ def require_columns(frame: pd.DataFrame, columns: Iterable[str], where: str = ""
         raise TypeError(
             f"Expected a DataFrame{where}, got {type(frame).__name__}; resolve_dataframe makes one of tables."
         )
+    require_one_level(frame, where)
     present = [str(name) for name in frame.columns]
     for column in columns:
         if column not in frame.columns:
@@ -136,6 +147,15 @@ def require_columns(frame: pd.DataFrame, columns: Iterable[str], where: str = ""
             )
         if present.count(column) > 1:
             raise ValueError(f"The table{where} has {present.count(column)} columns called {column!r}.")
+
+
+def require_one_level(frame: pd.DataFrame, where: str = "") -> None:
+    """Raise a ValueError for a table whose columns have several levels, as a pivot table or an aggregation has."""
+    if frame.columns.nlevels > 1:
+        raise ValueError(
+            f"The columns of the table{where} have {frame.columns.nlevels} levels, such as {frame.columns[0]!r}; "
+            "expected names. Keep one level: frame.columns = frame.columns.get_level_values(0)."
+        )
 
 
 def require_values(values: pd.Series, what: str, where: str = "") -> pd.Series:
@@ -165,7 +185,7 @@ def _require_plain(values: pd.Series, what: str, where: str, *, only_words: bool
             elif isinstance(value, _CONTAINERS):
                 way_out = "Give each word a row of its own."
             else:
-                way_out = f"Write it as the text has it, such as {str(value).lower()!r}."
+                way_out = f"Write it as the text has it, such as {class_name(value).lower()!r}."
             raise ValueError(
                 f"Row {row!r}{where} has {value!r:.60} ({type(value).__name__}) as its {what}; expected a string. "
                 f"{way_out}"
@@ -176,12 +196,12 @@ _CONTAINERS = (list, tuple, set, frozenset, dict, bytes, bytearray, np.ndarray)
 
 
 def _is_retyped(value: object) -> bool:
-    """Tell whether a value is a truth value or a fraction, which a table may have made of `true` or `007`."""
-    return isinstance(value, bool | np.bool_) or (isinstance(value, float | np.floating) and not np.isnan(value))
+    """Tell whether a value is one that a table may have made of a word: of `true`, `007` or `May 2020`."""
+    return isinstance(value, bool | np.bool_) or (isinstance(value, float | np.floating | date) and not pd.isna(value))
 
 
 def require_words(values: pd.Series, what: str, where: str = "") -> pd.Series:
-    """Do what `require_values` does for words, and strip them; truth values and fractions are errors too."""
+    """Do what `require_values` does for words, and strip them; truth values, fractions and dates are errors too."""
     _require_plain(values, what, where, only_words=True)
     words = require_values(values, what, where).str.strip()
     masks = words.str.contains(PLACEHOLDER, regex=False).astype(bool)
@@ -196,7 +216,13 @@ def require_words(values: pd.Series, what: str, where: str = "") -> pd.Series:
 def class_column(frame: pd.DataFrame, column: str, where: str = "") -> pd.Series:
     """Read a column of class names, which must be there once and complete."""
     require_columns(frame, [column], where)
-    return require_values(frame[column], f"class in {column!r}", where)
+    values = frame[column]
+    if not isinstance(values.dtype, pd.StringDtype):
+        names = [
+            class_name(one) if isinstance(one, datetime | timedelta) and not pd.isna(one) else one for one in values
+        ]
+        values = pd.Series(names, values.index, dtype=object)
+    return require_values(values, f"class in {column!r}", where)
 
 
 def rows_by_split(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
@@ -229,10 +255,10 @@ def require_placeholders(texts: pd.Series, where: str = "") -> None:
 
 
 def usual_placeholder(texts: pd.Series, own: str, where: str = "", *, usual_too: bool = False) -> pd.Series:
-    """The texts with `[MASK]` in place of `own`, their author's placeholder; values that are no text stay as they are.
+    """Put `[MASK]` in place of `own`, the placeholder that the author of the texts uses.
 
-    An error says of the place of the texts what `where` does. With `usual_too`, a text may have `[MASK]` instead.
-    Raises ValueError for a text without the placeholder, or with both.
+    Values that are no text stay as they are. With `usual_too`, a text may have `[MASK]` instead. Raises ValueError for
+    a text without the placeholder, or with both; `where` says in messages whose texts they are.
     """
     if own == PLACEHOLDER:
         return texts
@@ -249,27 +275,29 @@ def usual_placeholder(texts: pd.Series, own: str, where: str = "", *, usual_too:
                 f"{len(first)} of {len(texts)} texts{where} have {what} First: row {first.index[0]!r}, "
                 f"{first.iloc[0][:60]!r}."
             )
-    return texts.where(~is_text, given.str.replace(own, PLACEHOLDER, regex=False).reindex(texts.index))
+    written = [text.replace(own, PLACEHOLDER) if isinstance(text, str) else text for text in texts]
+    return pd.Series(written, texts.index, texts.dtype)
 
 
 def usual_frame(
     frame: pd.DataFrame, column: str, own: str, where: str = "", *, usual_too: bool = False
 ) -> pd.DataFrame:
-    """The frame with the texts of a column as `usual_placeholder` gives them; the given frame stays as it is."""
+    """Return a frame in which a column has what `usual_placeholder` makes of its texts; the given frame stays."""
     if own == PLACEHOLDER or column not in frame:
         return frame
+    require_one_level(frame, where)
     return frame.assign(**{column: usual_placeholder(frame[column], own, where, usual_too=usual_too)})
 
 
 def usual_data(
     data: pd.DataFrame | Mapping[str, pd.DataFrame], column: str, own: str
 ) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
-    """`usual_frame` of a table, or of the table of each class."""
+    """Do what `usual_frame` does for a table, or for the table of each class."""
     if isinstance(data, pd.DataFrame):
         return usual_frame(data, column, own)
     return {name: usual_frame(frame, column, own, f" of {name!r}") for name, frame in data.items()}
 
 
 def usual_texts(texts: Sequence[Any], own: str, name: str) -> list[Any]:
-    """The texts of the argument `name` of a call; they may have `[MASK]` too."""
+    """Do what `usual_placeholder` does for the texts of the argument `name` of a call, which may have `[MASK]` too."""
     return usual_placeholder(pd.Series(list(texts), dtype=object), own, f" of {name}", usual_too=True).tolist()

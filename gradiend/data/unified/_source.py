@@ -22,7 +22,7 @@ from gradiend.data.core._datasets import (
     to_frame,
 )
 from gradiend.data.core._table_formats import is_table_path, read_table
-from gradiend.data.unified._schema import ColumnNames, require_columns
+from gradiend.data.unified._schema import ColumnNames, require_columns, require_one_level
 from gradiend.util._checks import frame_hint, require_ordered, require_whole
 
 logger = logging.getLogger(__name__)
@@ -130,7 +130,8 @@ def resolve_dataframe(
 
     Raises:
         FileNotFoundError: There is no such file or data set.
-        ValueError: The file is of another kind or unreadable, the split is unknown, or `max_rows` is negative.
+        ValueError: The file is of another kind or unreadable, the columns have several levels, the split is unknown, or
+            `max_rows` is negative.
         TypeError: The value is no frame, path or name, or `max_rows` is no whole number.
         ImportError: A package that reads this kind of data is not installed.
     """
@@ -150,6 +151,7 @@ def resolve_dataframe(
             f"Expected a DataFrame, the path of a table or a data set, got {type(value).__name__}"
             + frame_hint(value, 'pandas.DataFrame({"text": texts}) makes one of a list of texts.')
         )
+    require_one_level(frame)
     return frame if max_rows is None or len(frame) <= max_rows else frame.head(max_rows)
 
 
@@ -176,6 +178,8 @@ def load_hub_table(
         by_split = loaded if isinstance(loaded, dict) else {"train": loaded}
     else:
         by_split = {one: load(one) for one in splits}
+    if not by_split:
+        raise ValueError("There is no split to load: name one (hf_splits, splits), or leave them out for all.")
     frames = []
     for one, rows in by_split.items():
         frame = to_frame(rows)

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from gradiend.data.core._splits import SplitRatios, apportion, root_of
 from gradiend.data.unified._convert import parsed_tables
 from gradiend.data.unified._parsed_tables import ParsedTable, holds_values
-from gradiend.data.unified._schema import ColumnNames, class_column, listed, require_columns, require_values
+from gradiend.data.unified._schema import (
+    ColumnNames,
+    class_column,
+    class_name,
+    listed,
+    require_columns,
+    require_values,
+)
 from gradiend.util._checks import require_whole
 from gradiend.util._keywords import one_of
 
@@ -60,6 +67,15 @@ class Division:
         require_whole("index", index, 0)
         one_of("split_resplit_strategy", strategy, get_args(SplitStrategy))
         return replace(self, draw=index) if strategy == "random" else replace(self, turn=index)
+
+    def group_of(self, value: str) -> Hashable:
+        """Return the group of a word or a value of `group_col`; a group that cannot be compared is a TypeError."""
+        group = value if self.group_key is None else self.group_key(value)
+        if not isinstance(group, Hashable):
+            raise TypeError(
+                f"split_group_key must give a string, a number or a tuple; of {value!r} it gives {group!r:.60}."
+            )
+        return group
 
     @property
     def unit(self) -> str:
@@ -114,7 +130,7 @@ def _items(table: ParsedTable, division: Division) -> list[Item]:
     if division.group_col is not None:
         require_columns(table.frame, [division.group_col], table.where)
         values = require_values(table.frame[division.group_col], f"group in {division.group_col!r}", table.where)
-        return [("group", value if division.group_key is None else division.group_key(value)) for value in values]
+        return [("group", division.group_of(value)) for value in values]
     return [("word", word) for word in _words(table)]
 
 
@@ -134,7 +150,7 @@ def _together(
     if table.alternative_col is not None:
         pairs = set(zip((str(word) for _, word in own), _words(table, table.alternative_col), strict=True))
     elif isinstance(data, Mapping) and columns.use_class_names_as_columns:
-        named = [str(name) for name in data if str(name) not in (table.word_col, table.factual_class.iloc[0])]
+        named = [name for name in map(class_name, data) if name not in (table.word_col, table.factual_class.iloc[0])]
         for other in (name for name in named if holds_values(table.frame, name, table.where)):
             found = table.frame[other]
             known = (pair for pair in zip(own, found, strict=True) if not pd.isna(pair[1]))
@@ -142,7 +158,7 @@ def _together(
     for word in {str(word) for _, word in own} | {partner for _, partner in pairs}:
         yield ("word", word), ("word in any case", word.lower())
         if division.group_key is not None:
-            yield ("word", word), ("group", division.group_key(word))
+            yield ("word", word), ("group", division.group_of(word))
     for word, partner in pairs:
         yield ("word", word), ("word", partner)
 

@@ -120,7 +120,7 @@ class TextPredictionDataCreator(Shown):
         self.text_column, self.document_column, self.base_max_size = text_column, document_column, base_max_size
         self.split, self.hf_config, self.trust_remote_code = split, hf_config, trust_remote_code
         self.preprocess, self.spacy_model, self.download_if_missing = preprocess, spacy_model, download_if_missing
-        self.seed, self.use_cache, self.n_processes = seed, use_cache, n_processes
+        self.seed, self.use_cache, self.n_processes = seed if seed is None else int(seed), use_cache, n_processes
         self.training_basename, self.neutral_basename = training_basename, neutral_basename
         self.min_left_context_words = min_left_context_words
         self.classes = parse_classes(feature_targets)
@@ -296,8 +296,12 @@ class TextPredictionDataCreator(Shown):
         if self._created is None:
             raise ValueError("There is nothing to sum up yet: call generate_training_data() first.")
         frame, tally = self._created[0](), self._created[1]
+        masks = {config.id: config.mask for config in self.classes}
+        rows = zip(frame["masked"], frame["label_class"], strict=True)
+        texts = [text.replace(masks[name], PLACEHOLDER) for text, name in rows]
+        columns = {"label_class": UNIFIED_FACTUAL_CLASS, "label": UNIFIED_FACTUAL}
         return summarise(
-            frame.rename(columns={"label_class": UNIFIED_FACTUAL_CLASS, "label": UNIFIED_FACTUAL}),
+            frame.assign(masked=texts).rename(columns=columns),
             classes=[config.id for config in self.classes if (frame["label_class"] == config.id).any()],
             dropped=tally.dropped,
             n_beside_others=tally.n_beside_others, tokenizer=tokenizer,

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gradiend.data.core._spacy_tags import token_matches_tags
@@ -232,15 +233,20 @@ def mask_sentence(sentence: str, spans: Iterable[tuple[int, int] | Span] | None,
         mask: The text in place of each span.
 
     Raises:
-        TypeError: The sentence is no string, or a span has another form.
+        TypeError: The sentence or the mask is no string, or a span has another form.
         ValueError: Spans overlap, are empty, lie outside the sentence, or have another text than the sentence has
             there.
     """
     _require_sentence(sentence)
-    ordered = sorted(spans or (), key=lambda span: span[0])
-    for span in ordered:
-        if len(span) not in (2, 3):
+    if not isinstance(mask, str):
+        raise TypeError(f"mask must be a string; got {mask!r:.60} ({type(mask).__name__}).")
+    given = [] if spans is None else list(spans)
+    for span in given:
+        is_span = isinstance(span, Sequence) and len(span) in (2, 3)
+        if not (is_span and all(isinstance(place, Integral) for place in span[:2])):
             raise TypeError(f"A span is (start, end) or (start, end, text); got {span!r:.60}.")
+    ordered = sorted(given, key=lambda span: span[0])
+    for span in ordered:
         start, end = span[0], span[1]
         if not 0 <= start < end <= len(sentence):
             raise ValueError(f"The span {start}:{end} is not in the sentence of {len(sentence)} characters.")

@@ -22,7 +22,7 @@ from gradiend.data.unified import (
     resolve_dataframe,
     transition_id,
 )
-from gradiend.data.unified._schema import ColumnNames, listed, require_values
+from gradiend.data.unified._schema import ColumnNames, listed, require_columns, require_values
 from gradiend.evaluator._encoder_statistics import eval_groups
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.gradients import Objective, name_of_tokenizer
@@ -235,6 +235,7 @@ def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code
     if "text" not in frame.columns:
         has = ", ".join(map(str, frame.columns))
         raise ValueError(f"Neutral data (neutral_df, eval_neutral_data) needs a column 'text'; it has {has}.")
+    require_columns(frame, ["text"], " of neutral data")
     if frame["text"].isna().any():
         raise ValueError(f"Neutral data has {int(frame['text'].isna().sum())} rows without text: drop them.")
     others = [text for text in frame["text"] if not isinstance(text, str)]
@@ -292,6 +293,7 @@ def training_like_rows(frame: pd.DataFrame, columns: ColumnNames, argument: str 
                 f"{argument} needs a column {' or '.join(dict.fromkeys(wanted[name]))}; it has "
                 f"{', '.join(map(str, frame.columns))}."
             )
+    require_columns(frame, [present[0] for present in found.values() if present], f" of {argument}")
     what = {UNIFIED_MASKED: "text", UNIFIED_FACTUAL: "word", UNIFIED_FACTUAL_CLASS: "class"}
     return frame.assign(
         **{

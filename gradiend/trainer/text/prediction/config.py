@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from gradiend.data.core._splits import SplitRatios
 from gradiend.data.unified._contrast import ClassMerge
-from gradiend.data.unified._schema import ColumnNames, parse_pair
+from gradiend.data.unified._schema import ColumnNames, class_name, parse_pair
 from gradiend.data.unified._source import DataSource
 from gradiend.data.unified._word_splits import HELD_OUT, Division
 from gradiend.trainer.core.arguments import TrainingArguments
@@ -140,7 +140,7 @@ class TextPredictionConfig(TrainerConfig):
         if isinstance(self.all_classes, str):
             raise TypeError(f"all_classes must be a list of class names; got {self.all_classes!r} (str).")
         if self.all_classes is not None:
-            self.all_classes = [str(name) for name in self.all_classes]
+            self.all_classes = list(map(class_name, self.all_classes))
         if self.decoder_eval_ignore_tokens is not None:
             name = "decoder_eval_ignore_tokens"
             self.decoder_eval_ignore_tokens = list(_checks.require_texts(name, self.decoder_eval_ignore_tokens))
@@ -196,7 +196,7 @@ class TextPredictionConfig(TrainerConfig):
         """The target classes that the configuration says: the given classes, or the two merged ones; None without."""
         names = self.target_classes
         if names is None and self.class_merge_map is not None and len(self.class_merge_map) == 2:
-            names = [str(name) for name in self.class_merge_map]
+            names = list(map(class_name, self.class_merge_map))
         return None if names is None else (names[0], names[1])
 
     def class_merge(self) -> ClassMerge | None:
@@ -207,8 +207,9 @@ class TextPredictionConfig(TrainerConfig):
 
     def bases_of(self, classes: Sequence[str]) -> list[str]:
         """The classes of the data that `classes`, which may be merged, stand for."""
-        merged = self.class_merge_map or {}
-        return [str(base) for name in classes for base in merged.get(name, (name,))]
+        merge = self.class_merge()
+        bases_of = {} if merge is None else merge.bases_of
+        return [base for name in classes for base in bases_of.get(name, (name,))]
 
     def eval_targets(self, classes: Sequence[str]) -> dict[str, list[str]] | None:
         """The words given in `decoder_eval_targets`, for each of the `classes` at least; None if it gives none.
@@ -217,7 +218,7 @@ class TextPredictionConfig(TrainerConfig):
         """
         if self.decoder_eval_targets is None or isinstance(self.decoder_eval_targets, str):
             return None
-        targets = {str(name): list(words) for name, words in self.decoder_eval_targets.items()}
+        targets = {class_name(name): list(words) for name, words in self.decoder_eval_targets.items()}
         for name in classes:
             if name not in targets:
                 raise ValueError(
