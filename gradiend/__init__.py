@@ -67,8 +67,8 @@ if TYPE_CHECKING:
     from gradiend.trainer import set_seed as set_seed
     from gradiend.trainer.text import TextPredictionConfig as TextPredictionConfig
     from gradiend.trainer.text import TextPredictionTrainer as TextPredictionTrainer
+    from gradiend.util._interruption import Interrupted as Interrupted
     from gradiend.util._lock import ExperimentLocked as ExperimentLocked
-    from gradiend.util._stopping import Interrupted as Interrupted
     from gradiend.util.logging import get_logger as get_logger
     from gradiend.util.logging import setup_logging as setup_logging
     from gradiend.visualizer import plot_comparison_heatmap as plot_comparison_heatmap

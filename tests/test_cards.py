@@ -25,8 +25,8 @@ from gradiend.evaluator import LMSThresholdPolicy
 from gradiend.experiment import describe
 from gradiend.model._checkpoint_files import add_facts, read_facts, remove_files
 from gradiend.report._card import card_of
-from gradiend.report._words import number
-from gradiend.util._cards import is_unedited, remove_card, write_card
+from gradiend.report._format import number
+from gradiend.util._card_seal import is_unedited, remove_card, write_card
 
 SG, PL = '</script>|x: "#', "`--- *[a](http://b)* <img src=x> {{ 7 * 7 }} $x$ www.a.b @c"
 BALANCE_TEXTS = ["the dog and [MASK] saw it .", "then [MASK] was near the door .", "the cat saw that [MASK] was old ."]

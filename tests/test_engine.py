@@ -8,7 +8,7 @@ import tiny
 import torch
 
 from gradiend.gradients import GradientEngine, WordScorer, batches_by_length, collate
-from gradiend.gradients._words import even_batches
+from gradiend.gradients._tokens import even_batches
 from gradiend.model._context import Side
 from gradiend.model.core.backbone import select_parameters
 from gradiend.objectives import Masked

@@ -24,8 +24,8 @@ from gradiend import TextPredictionTrainer, TrainingArguments
 from gradiend.evaluator import LMSThresholdPolicy
 from gradiend.report import comparison_table, write_comparison, write_report
 from gradiend.report._figures import Series, chart, nice_ticks
+from gradiend.report._format import count, duration, interval, model_name, number, percent, probability, signed, step
 from gradiend.report._importance import place_of
-from gradiend.report._words import count, duration, interval, model_name, number, percent, probability, signed, step
 
 SG, PL = "SG <b>", "PL</script>"
 EVIL = (

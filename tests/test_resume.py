@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from gradiend import PostPruneConfig, PrePruneConfig, TextPredictionTrainer, TrainingArguments
 from gradiend.trainer import TrainingCallback
-from gradiend.util._stopping import Interrupted
+from gradiend.util._interruption import Interrupted
 
 STEPS = 14
 LONG = {"max_steps": STEPS, "eval_steps": 5, "save_steps": 1}

@@ -184,7 +184,7 @@ class _Plain(logging.Formatter):
 @contextmanager
 def stoppable(run: Any) -> Iterator[None]:
     """Ctrl-C, SIGTERM and the end of `max_minutes` end with one line that says how to go on."""
-    from gradiend.util._stopping import Interrupted, StopRequest  # noqa: PLC0415
+    from gradiend.util._interruption import Interrupted, StopRequest  # noqa: PLC0415
 
     with StopRequest():
         try:

@@ -40,6 +40,8 @@ def results_dict(run: ExperimentRun) -> dict[str, Any]:
 
 def print_results(run: ExperimentRun) -> None:
     """What a run has found, for people: sentences and a table."""
+    from gradiend.objectives.registry import auto_classes  # noqa: PLC0415 - it loads transformers
+
     content, metrics = run.record.content, run.record.content["metrics"]
     console = Console(highlight=False)
     done = [name for name in run.record.done if content["phases"][name]["reused"]]
@@ -54,9 +56,8 @@ def print_results(run: ExperimentRun) -> None:
     if metrics.get("goals"):
         _print_goals(console, run, metrics["goals"])
     print()
-    is_causal = bool(run.rewritten) and run.trainer.get_model().is_decoder_only_model
-    loader = "AutoModelForCausalLM" if is_causal else "AutoModelForMaskedLM"
     for goal, path in run.rewritten.items():
+        loader = auto_classes().get(run.trainer.get_model().task, "AutoModel")
         print(f"Rewritten for {goal}: {loader}.from_pretrained({path!r})")
     for goal, path in run.deltas.items():
         print(f"Delta for {goal}: gradiend.apply_delta(model, {path!r})")

@@ -267,7 +267,7 @@ def tokenize_texts(
     if not texts:
         return
     excluded = ExcludedWords(ignore)
-    encoded = objective.encode(texts, truncation=True, max_length=objective.max_length)
+    encoded = objective.encode_cut(texts)
     rows = zip(texts, encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
     for text, ids, offsets, special in rows:
         spans = excluded.places(text)

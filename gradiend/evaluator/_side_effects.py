@@ -341,7 +341,7 @@ class SideEffects:
     def _with_placeholder(self, position: int) -> str:
         """The text of a position with the placeholder instead of the token there."""
         text = self.texts[self.positions.texts[position]]
-        encoded = self.objective.encode([text], truncation=True, max_length=self.objective.max_length)
+        encoded = self.objective.encode_cut([text])
         begin, end = encoded["offset_mapping"][0][self.positions.places[position]]
         # Some tokenizers count the space before a word to the word.
         begin += len(text[begin:end]) - len(text[begin:end].lstrip())

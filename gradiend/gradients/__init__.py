@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from gradiend.gradients._model_modes import measurement_mode as measurement_mode
     from gradiend.gradients._objective import Objective as Objective
     from gradiend.gradients._scorer import WordScorer as WordScorer
-    from gradiend.gradients._words import TokenizedWord as TokenizedWord
-    from gradiend.gradients._words import WordBatch as WordBatch
-    from gradiend.gradients._words import batches_by_length as batches_by_length
-    from gradiend.gradients._words import collate as collate
-    from gradiend.gradients._words import count_batches as count_batches
-    from gradiend.gradients._words import name_of_tokenizer as name_of_tokenizer
-    from gradiend.gradients._words import tokenize as tokenize
+    from gradiend.gradients._tokens import TokenizedWord as TokenizedWord
+    from gradiend.gradients._tokens import WordBatch as WordBatch
+    from gradiend.gradients._tokens import batches_by_length as batches_by_length
+    from gradiend.gradients._tokens import collate as collate
+    from gradiend.gradients._tokens import count_batches as count_batches
+    from gradiend.gradients._tokens import name_of_tokenizer as name_of_tokenizer
+    from gradiend.gradients._tokens import tokenize as tokenize
 
 __all__, __dir__, __getattr__ = lazy_names(__name__)

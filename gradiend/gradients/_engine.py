@@ -27,7 +27,7 @@ from gradiend.gradients._forward_mode import ForwardModeRules, dual_level
 from gradiend.gradients._model_modes import differentiating, hand_over_gradients, layer_checkpoints, measurement_mode
 from gradiend.gradients._objective import Objective
 from gradiend.gradients._scorer import WordScorer
-from gradiend.gradients._words import TokenizedWord, WordBatch, batches_by_length, collate, count_batches
+from gradiend.gradients._tokens import TokenizedWord, WordBatch, batches_by_length, collate, count_batches
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap, mapped_parameters
 from gradiend.model._refusals import is_finite, refuse_undefined_weights

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from gradiend.gradients._words import Span, TokenizedWord, locate, tokenize
+from gradiend.gradients._tokens import Span, TokenizedWord, locate, tokenize
 from gradiend.util import PLACEHOLDER
 from gradiend.util._isolation import exclusive
 
@@ -47,6 +47,8 @@ class Objective(ABC):
     """The name by which the objective can be asked for, and which messages use."""
     task: ClassVar[str | None] = None
     """The task of models of this kind, as the hub names it, for cards; None if no name is known."""
+    auto_class: ClassVar[Any] = None
+    """The class of transformers that loads models of this kind by name; None if there is no such class."""
     arguments: ClassVar[Mapping[str, Any]] = {}
     """Further arguments of the model's forward pass."""
     folder: ClassVar[str | None] = None
@@ -153,6 +155,10 @@ class Objective(ABC):
                     f"{size}: model.resize_token_embeddings(len(tokenizer)) makes room for added tokens."
                 )
         return encoded
+
+    def encode_cut(self, texts: Sequence[str]) -> Any:
+        """`encode`, with every text cut to the longest input of the model."""
+        return self.encode(texts, truncation=True, max_length=self.max_length)
 
     def __call__(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
         """Call `tokenize`: `words` of a model, a second name of its objective, is called like a function."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gradiend.gradients._objective import Objective, equal_logits
-from gradiend.gradients._words import WordBatch
+from gradiend.gradients._tokens import WordBatch
 from gradiend.model._shards import is_sharded
 from gradiend.model.core.backbone import get_backbone_module
 from gradiend.util._isolation import exclusive

@@ -20,7 +20,7 @@ from gradiend.hub._remote import WAITS, Remote, Target, explained, may_pass
 from gradiend.hub._staging import Source
 from gradiend.report._card import UNKNOWN_LICENSE, card_of
 from gradiend.report._render import escaped
-from gradiend.util._cards import is_unedited, write_card
+from gradiend.util._card_seal import is_unedited, write_card
 from gradiend.util._checks import require_flag, require_path, require_text
 from gradiend.util._display import Shown, Table, facts
 from gradiend.util._files import require_directory

@@ -37,10 +37,10 @@ from gradiend.model._rewrite_files import (
     write_delta,
     write_rewrite_record,
 )
-from gradiend.report._words import model_name
+from gradiend.report._format import model_name
 from gradiend.trainer._rewrites import is_model_file
 from gradiend.util import paths
-from gradiend.util._cards import is_unedited, write_card
+from gradiend.util._card_seal import is_unedited, write_card
 from gradiend.util._checks import require_path, require_text
 from gradiend.util._files import read_checked_json, read_json, require_room, write_checked_json
 from gradiend.util.paths import model_files

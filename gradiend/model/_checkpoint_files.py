@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gradiend.util import paths
-from gradiend.util._cards import remove_card
+from gradiend.util._card_seal import remove_card
 from gradiend.util._files import read_checked_json, write_checked_json
 from gradiend.util._processes import by_first
 from gradiend.util._tensor_files import file_checksum, tensors_checksum

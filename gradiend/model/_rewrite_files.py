@@ -28,7 +28,7 @@ from gradiend.model._parameter_map import MappedParameter, bits, digest_of, inde
 from gradiend.model._refusals import inside
 from gradiend.model._shards import whole
 from gradiend.model.core.backbone import backbone_prefix
-from gradiend.util._cards import write_card
+from gradiend.util._card_seal import write_card
 from gradiend.util._checks import require_path
 from gradiend.util._digest import digest_json, hash_model_weights
 from gradiend.util._display import Shown, Table, facts, number

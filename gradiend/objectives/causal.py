@@ -10,7 +10,7 @@ from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
 from gradiend.gradients import Objective, TokenizedWord
 from gradiend.gradients._objective import equal_logits, labelled_inputs
-from gradiend.gradients._words import Span, room_beside
+from gradiend.gradients._tokens import Span, room_beside
 from gradiend.objectives.registry import kind_of
 
 MARKS = ("CausalLM", "LMHeadModel")
@@ -25,6 +25,7 @@ class Causal(Objective):
 
     name = "causal"
     task = "text-generation"
+    auto_class = AutoModelForCausalLM
     # A key–value cache is of no use to a single pass.
     arguments: ClassVar[Mapping[str, Any]] = {"use_cache": False}
     min_prefix = 1
@@ -45,7 +46,7 @@ class Causal(Objective):
     @classmethod
     def loader(cls, config: Any) -> Any:
         """See `Objective.loader`."""
-        return AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else None
+        return cls.auto_class if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else None
 
     def _word(self, span: Span, word: str) -> TokenizedWord | None:
         del word

@@ -22,7 +22,7 @@ from transformers.modeling_outputs import MaskedLMOutput
 from typing_extensions import Self
 
 from gradiend.gradients import Objective, TokenizedWord
-from gradiend.gradients._words import Span
+from gradiend.gradients._tokens import Span
 from gradiend.model._base_model import BaseDigest
 from gradiend.model._checkpoint import refuse_other_model
 from gradiend.model._checkpoint_files import CONFIG, FORMAT_VERSION, WEIGHTS, read_config, verify_files, write_config

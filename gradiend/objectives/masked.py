@@ -12,7 +12,7 @@ from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoModelForMaskedLM
 from typing_extensions import Self
 
 from gradiend.gradients import Objective, TokenizedWord
-from gradiend.gradients._words import Span, room_beside
+from gradiend.gradients._tokens import Span, room_beside
 from gradiend.util import PLACEHOLDER
 
 MARKS = ("MaskedLM", "MLM", "ForPreTraining")
@@ -37,6 +37,7 @@ class Masked(Objective):
 
     name = "masked"
     task = "fill-mask"
+    auto_class = AutoModelForMaskedLM
     lms_is_accuracy = True
 
     def __init__(self, tokenizer: Any, *, max_length: int, vocabulary_size: int | None = None) -> None:
@@ -62,7 +63,7 @@ class Masked(Objective):
     @classmethod
     def loader(cls, config: Any) -> Any:
         """See `Objective.loader`."""
-        return AutoModelForMaskedLM if type(config) in MODEL_FOR_MASKED_LM_MAPPING else None
+        return cls.auto_class if type(config) in MODEL_FOR_MASKED_LM_MAPPING else None
 
     @classmethod
     def of_model(cls, model: Any, tokenizer: Any, *, max_length: int, vocabulary_size: int | None) -> Self:

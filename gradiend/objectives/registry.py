@@ -114,6 +114,11 @@ def kind_named(architecture: str, config: Any) -> type[Objective] | None:
     return next((kind for kind in OBJECTIVES.values() if kind.names(architecture, config)), None)
 
 
+def auto_classes() -> dict[str, str]:
+    """Task, as the hub names it → the name of the class of transformers that loads its models."""
+    return {kind.task: kind.auto_class.__name__ for kind in OBJECTIVES.values() if kind.task and kind.auto_class}
+
+
 def objective_of(model: Any, tokenizer: Any, name: str | None = None, *, max_length: int = MAX_LENGTH) -> Objective:
     """The objective of a model, within the longest input that model and tokenizer allow.
 

@@ -21,13 +21,14 @@ from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import read_config, read_facts, read_training
 from gradiend.model._context import moving_factor, read_gradiend_context
 from gradiend.model._rewrite_files import RewriteRecord
+from gradiend.objectives.registry import auto_classes
 from gradiend.report._card_facts import moved_of
+from gradiend.report._format import count, is_number, listed, model_name, percent, signed, step
 from gradiend.report._render import Raw, write_text
 from gradiend.report._rewrites import Moved, title_of
 from gradiend.report._verdict import clearly_moved, converged, feature_sentence, separated
-from gradiend.report._words import count, is_number, listed, model_name, percent, signed, step
 from gradiend.util import BALANCE
-from gradiend.util._cards import write_card as write_card
+from gradiend.util._card_seal import write_card as write_card
 from gradiend.util._processes import by_first
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CONTEXT, OWN_BASE_MODEL, REWRITE_RECORD
@@ -43,8 +44,6 @@ TAGS: dict[Kind, list[str]] = {
     "rewrite": ["gradiend", "model-editing", "transformers"],
     "delta": ["gradiend", "model-editing", "gradiend-delta"],
 }
-AUTO_CLASSES = {"fill-mask": "AutoModelForMaskedLM", "text-generation": "AutoModelForCausalLM"}
-"""The hub's name of a task → the class of transformers that loads its models."""
 UNKNOWN_LICENSE = "unknown"
 PLACES: dict[Kind, str] = dict.fromkeys(RELATION, "path/to/this/folder") | {"delta": "path/to/this/delta"}
 """The words in place of a path that is not known."""
@@ -349,9 +348,11 @@ def _use(about: About, base: str, repo_id: str | None, subfolder: str | None) ->
     else:
         arguments = repr(repo_id) + (f", subfolder={subfolder!r}" if subfolder else "")
         place = repr(f"hf://{repo_id}" + (f"/{subfolder}" if subfolder else ""))
+    usual, *others = auto_classes().values()
+    known = auto_classes().get(about.task or "")
     pieces = {
-        "loader": AUTO_CLASSES.get(about.task or "", "AutoModelForMaskedLM"), "arguments": arguments, "place": place,
-        "other": "" if about.task in AUTO_CLASSES else "  # or AutoModelForCausalLM", "base": repr(base),
+        "loader": known or usual, "other": "" if known else f"  # or {', '.join(others)}", "arguments": arguments,
+        "place": place, "base": repr(base),
     }  # fmt: skip
     words = [(about.facts.get("words") or {}).get(name) or [] for name in about.targets]
     if len(words) == 2 and all(words):

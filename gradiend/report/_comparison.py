@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from gradiend.report._facts import total_seconds
+from gradiend.report._format import model_name
 from gradiend.report._render import write_page
 from gradiend.report._rewrites import kept_share, title_of
-from gradiend.report._words import model_name
 
 ROWS, MEAN = "rows ", "mean of "
 """The beginnings of the names of columns with sizes of splits, and with means of classes."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gradiend.evaluator.encoder_metrics import text_numbers
 from gradiend.report._figures import nice_ticks
-from gradiend.report._words import Text, interval, signed, step
+from gradiend.report._format import Text, interval, signed, step
 from gradiend.util._bootstrap import interval_of_mean, resampled_weights
 from gradiend.visualizer._encoder_scatter import thinned
 from gradiend.visualizer._encodings import checked_frame

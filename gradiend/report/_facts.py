@@ -11,7 +11,7 @@ from typing import Any
 
 from gradiend import __version__
 from gradiend.data._summary import DataSummary
-from gradiend.report._words import THIN, Text, duration, is_number, listed
+from gradiend.report._format import THIN, Text, duration, is_number, listed
 from gradiend.trainer.core._memory import size
 from gradiend.util._argument_fields import SHORT, field_sentences, plain
 from gradiend.util._display import UNKNOWN

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gradiend.report._words import is_number, number, step
+from gradiend.report._format import is_number, number, step
 from gradiend.visualizer._style import without_middle
 
 WIDTH, HEIGHT = 330.0, 210.0

@@ -13,12 +13,12 @@ from gradiend import __version__
 from gradiend.report._encodings import encodings_of
 from gradiend.report._facts import arguments_of, described_data, reproduction
 from gradiend.report._figures import Chart, Rule, Series, chart, thinned_means
+from gradiend.report._format import is_number, model_name
 from gradiend.report._importance import importance_of, trained_gradiend
 from gradiend.report._render import write_page
 from gradiend.report._rewrites import balance_of, moves_of, title_of
 from gradiend.report._side_effects import predictions_of, side_effects_of
 from gradiend.report._verdict import converged, feature_sentence, moved, separated
-from gradiend.report._words import is_number, model_name
 from gradiend.trainer.core.stats import overlap_sentence
 from gradiend.util._checks import require_finite
 from gradiend.util._imports import require_package

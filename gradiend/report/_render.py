@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradiend.report import _words
+from gradiend.report import _format
 from gradiend.util._files import replacing
 from gradiend.util._imports import require_package
 
@@ -64,7 +64,7 @@ def _templates(**more: Any) -> Environment:
     found = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **more
     )
-    found.filters |= {name: vars(_words)[name] for name in FILTERS}
+    found.filters |= {name: vars(_format)[name] for name in FILTERS}
     return found
 
 

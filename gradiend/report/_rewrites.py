@@ -9,7 +9,7 @@ from typing import Any
 from gradiend.evaluator._goals import BalanceGoal, Goal, goal_entries
 from gradiend.evaluator._selection import BASE
 from gradiend.report._figures import Chart, Rule, Series, chart
-from gradiend.report._words import Text, is_number, listed, step
+from gradiend.report._format import Text, is_number, listed, step
 from gradiend.util import BALANCE
 from gradiend.visualizer.balance import preference
 

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from gradiend.evaluator._side_effects import CLASS, DIVERGENCE, GAINED, LOST, N_PREDICTIONS, OTHER, PREDICTION, TARGET
+from gradiend.report._format import Text, interval, number
 from gradiend.report._rewrites import title_of
-from gradiend.report._words import Text, interval, number
 from gradiend.visualizer.side_effects import shown_token
 
 MOST_CLASSES = 24

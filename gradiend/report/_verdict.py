@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gradiend.report._format import interval, is_number, listed, number, percent, signed
 from gradiend.report._rewrites import Moved
-from gradiend.report._words import interval, is_number, listed, number, percent, signed
 from gradiend.trainer.core.stats import judgement
 
 NOT_TRAINED = "There is no training yet."

@@ -11,8 +11,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from gradiend.trainer._runtime_monitor import monitored
 from gradiend.util._files import ONLY_OF_WRITES, UnwrittenError, unwritten
+from gradiend.util._interruption import StopRequest
 from gradiend.util._lock import writing
-from gradiend.util._stopping import StopRequest
 from gradiend.util.paths import safe_path
 
 P = ParamSpec("P")

@@ -32,9 +32,9 @@ from gradiend.trainer.core.dataset import GradientBatches
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
 from gradiend.util._digest import digest_frame, gradiend_digest
 from gradiend.util._files import read_checked_json, require_room, write_checked_json
+from gradiend.util._interruption import StopRequest
 from gradiend.util._isolation import plain_modes
 from gradiend.util._processes import alone, processes
-from gradiend.util._stopping import StopRequest
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR, NAMES, SEEDS_DIR, safe_path
 

@@ -27,7 +27,7 @@ from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._hub import at_hand
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer import _evaluation, _preparation, _rewrites, _seed_runs
-from gradiend.trainer._cards import facts_of_rewrites, note_decoder, note_encoder, note_training
+from gradiend.trainer._card_notes import facts_of_rewrites, note_decoder, note_encoder, note_training
 from gradiend.trainer._current_model import CurrentModel, facts_of, refuse_name_of_model
 from gradiend.trainer._models import is_new, unpruned, with_weights
 from gradiend.trainer._one_writer import one_writer

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from gradiend.util._digest import json_loads as json_loads
     from gradiend.util._digest import restore_tuple_keys_recursively as restore_tuple_keys_recursively
     from gradiend.util._digest import set_requires_grad_true as set_requires_grad_true
+    from gradiend.util._interruption import Interrupted as Interrupted
     from gradiend.util._keywords import normalize_split_name as normalize_split_name
     from gradiend.util._lock import ExperimentLocked as ExperimentLocked
-    from gradiend.util._stopping import Interrupted as Interrupted
     from gradiend.util.logging import get_logger as get_logger
     from gradiend.util.logging import setup_logging as setup_logging
     from gradiend.util.logging import suppress_tokenizer_length_warning as suppress_tokenizer_length_warning

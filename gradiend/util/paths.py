@@ -73,7 +73,7 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 CONTEXT = "gradiend_context.json"
 TRAINING = "training.json"
 CARD = "README.md"
-"""The card of a model, see `gradiend.util._cards`."""
+"""The card of a model, see `gradiend.util._card_seal`."""
 FACTS = "card.json"
 """The file of a checkpoint with what was measured of it, for its card."""
 BASE_DIGEST = "base_model_digest.safetensors"

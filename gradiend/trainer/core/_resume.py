@@ -26,8 +26,8 @@ from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, Fingerprint, differences
 from gradiend.util._files import remove
+from gradiend.util._interruption import StopRequest
 from gradiend.util._processes import alone, processes
-from gradiend.util._stopping import StopRequest
 from gradiend.util._tensor_files import read_header, read_tensors, write_tensors
 from gradiend.util._unfinished import Pace
 

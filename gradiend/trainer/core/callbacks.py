@@ -16,10 +16,10 @@ from gradiend.evaluator._encoder_statistics import SPREAD
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._callback import GLANCE, TrainingCallback
 from gradiend.trainer.core._callback import TrainingControl as TrainingControl
+from gradiend.trainer.core._optional_callbacks import EarlyStoppingCallback as EarlyStoppingCallback
+from gradiend.trainer.core._optional_callbacks import TensorBoardCallback as TensorBoardCallback
+from gradiend.trainer.core._optional_callbacks import WandbCallback as WandbCallback
 from gradiend.trainer.core._seeds import intermediate_checkpoints, remove_checkpoint
-from gradiend.trainer.core._stopping_and_tracking import EarlyStoppingCallback as EarlyStoppingCallback
-from gradiend.trainer.core._stopping_and_tracking import TensorBoardCallback as TensorBoardCallback
-from gradiend.trainer.core._stopping_and_tracking import WandbCallback as WandbCallback
 from gradiend.trainer.core.arguments import DefaultWhole, TrainingArguments
 from gradiend.trainer.core.stats import load_training_stats
 from gradiend.util._processes import processes

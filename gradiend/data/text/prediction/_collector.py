@@ -18,9 +18,9 @@ from gradiend.data.text.prediction._masking import HAS_MASK, Masker, has_any
 from gradiend.data.text.prediction._matcher import SurfaceMatcher
 from gradiend.data.text.prediction._tag_resolver import TokenExclusion
 from gradiend.data.text.prediction._word_lookup import Places
+from gradiend.util._interruption import SIGNALS, StopRequest
 from gradiend.util._processes import processes
 from gradiend.util._progress import Progress
-from gradiend.util._stopping import SIGNALS, StopRequest
 
 logger = logging.getLogger(__name__)
 

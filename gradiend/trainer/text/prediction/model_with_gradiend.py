@@ -272,7 +272,7 @@ def mask_at_random(
             f"The text already has {PLACEHOLDER}: encode(text, label=…) takes such a text with the word to predict."
         )
     if not single:
-        encoded = objective.encode([text], truncation=True, max_length=objective.max_length)
+        encoded = objective.encode_cut([text])
         text = text[: max((end for _, end in encoded["offset_mapping"][0]), default=0)]
     never = ExcludedWords([word for word in excluded if isinstance(word, str)])
     places = never.maskable(text, min_prefix=objective.min_prefix)

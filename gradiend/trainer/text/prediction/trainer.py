@@ -21,7 +21,7 @@ from gradiend.evaluator._measurements import TextMeasurement
 from gradiend.evaluator._selection import BASE, LikelihoodPolicy
 from gradiend.objectives import Causal, wanted_kind
 from gradiend.objectives.head_training import train_mlm_head
-from gradiend.trainer._cards import note_side_effects
+from gradiend.trainer._card_notes import note_side_effects
 from gradiend.trainer._one_writer import one_writer
 from gradiend.trainer._rewrites import class_and_direction, plan_rewrites
 from gradiend.trainer.core._kept_gradients import GradientCache
