@@ -230,6 +230,26 @@ def test_a_copy_of_a_loaded_checkpoint_has_its_facts_and_other_weights_have_none
     assert not (other / "card.json").exists()
 
 
+def test_the_size_counts_the_parameters_of_which_something_is_left(run, tmp_path):
+    _, trainer, *_ = run
+    pruned = trainer.get_model().prune_gradiend(topk=3)
+    pruned.save_pretrained(tmp_path)
+    parameters = sum(entry.num_selected > 0 for entry in pruned.gradiend.mapping)
+    assert parameters <= 3
+    assert f"3 weights of {parameters} parameters of the base model" in (tmp_path / "README.md").read_text("utf-8")
+    assert describe(tmp_path)["parameters"] == parameters
+
+
+def test_the_metadata_say_on_which_texts_a_number_was_measured(run):
+    folder = Path(run[1].model_path)
+    results = ModelCard((folder / "README.md").read_text("utf-8")).data.eval_results
+    texts = {one.metric_type: one.dataset_name for one in results}
+    assert texts == {
+        "correlation": "The test split of the training data", "probability": "The test split of the training data",
+        "ratio": "Neutral texts", "gap": "Texts that fit all classes",
+    }  # fmt: skip
+
+
 def test_a_card_that_cannot_be_written_costs_nothing(tmp_path, caplog):
     trainer = tiny_data.trainer(tiny_data.save_bert(tmp_path / "base"), {"experiment_dir": str(tmp_path / "run")})
     folder = tmp_path / "run" / "model"

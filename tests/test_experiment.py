@@ -265,6 +265,21 @@ def test_a_goal_without_a_step_is_said(run, folder, tmp_path, capsys):
     assert "no step" in capsys.readouterr().out
 
 
+def test_weakening_is_told_as_the_probability_of_the_class(run, folder, tmp_path, capsys):
+    del run
+    flags = ["--experiment-dir", tmp_path, "--evaluate.decoder.weaken", "[3SG]", "--evaluate.side-effects", "null"]
+    flags += ["--evaluate.decoder.lrs", "[0.01]", "--evaluate.decoder.strengthen", "[balance]"]
+    assert by_command("run", folder / "x.yaml", *flags, "-q") == 0
+    table = capsys.readouterr().out
+    found = read_record(tmp_path)["metrics"]["goals"]["3SG_weaken"]
+    before, after = (f"{1 - found[name]:.3f}" for name in ("base", "value"))
+    assert re.search(rf"weaken 3SG .* {before} +{after} ", table)
+    assert describe(tmp_path)["goal 3SG_weaken"].startswith(f"{before} → {after} ")
+    rewritten = describe(tmp_path / "rewritten" / "3SG_weaken")
+    assert (rewritten["goal"], rewritten["measured"]) == ("weaken 3SG", f"P(3SG) on texts of 3SG: {before} → {after}")
+    assert describe(tmp_path / "deltas" / "balance.safetensors")["goal"] == "balance"
+
+
 def test_the_record_says_how_it_was_made(run):
     record = read_record(run.directory / "run.json")
     assert record["command"]

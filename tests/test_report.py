@@ -22,6 +22,7 @@ from documents import DOCS, ROOT, python_blocks
 
 from gradiend import TextPredictionTrainer, TrainingArguments
 from gradiend.evaluator import LMSThresholdPolicy
+from gradiend.experiment.run import goal_metrics
 from gradiend.report import comparison_table, write_comparison, write_report
 from gradiend.report._figures import Series, chart, nice_ticks
 from gradiend.report._format import count, duration, interval, model_name, number, percent, probability, signed, step
@@ -322,6 +323,26 @@ def test_a_metric_of_ones_own_is_not_called_a_probability(run, tmp_path):
     page = read(write_report(tmp_path / "x.html", run.trainer, decoder={"score": own, "grid": grid}))
     assert cells(section(page, "verdict").all("table")[0])[1][:2] == ["towards score", "score"]
     assert section(page, "steps").all("figcaption")[0].text == "score"
+
+
+def test_weakening_is_told_alike_beside_other_runs(run, tmp_path):
+    goals = goal_metrics({key: run.decoder[key] for key in (SG, f"{SG}_weaken", "balance")})
+    record = {"experiment": {"name": "a"}, "metrics": {"classes": [SG, PL], "goals": goals}}
+    table = comparison_table([record])
+    before = run.decoder["grid"]["base"]["probs_factual"][SG]
+    assert table.loc["a", f"{SG}_weaken: before"] == pytest.approx(before)
+    assert table.loc["a", f"{SG}_weaken: after"] == 1 - run.decoder[f"{SG}_weaken"]["value"]
+    assert table.loc["a", f"{SG}: after"] == run.decoder[SG]["value"]
+    assert table.loc["a", "balance: after"] == run.decoder["balance"]["value"]
+    text = read(write_comparison(tmp_path / "c.html", [record])).words
+    assert f"Away from {SG} " in text
+    assert f"{SG}_weaken" not in text
+
+
+def test_the_kept_share_and_its_interval_have_one_unit(run, page):
+    for row in cells(section(page, "verdict").all("table")[0])[1:]:
+        share, *ends = (float(one) for one in re.findall(r"[0-9.]+", row[6]))
+        assert not ends or ends[0] <= share <= ends[1]
 
 
 def test_every_encoding_is_a_point_with_its_text(run, page):

@@ -94,11 +94,11 @@ def trainer(name):
 def plain(decoder):
     return {**decoder, "grid": {repr(key): entry for key, entry in decoder["grid"].items()}}
 
-def said(call):
+def said(call, kind=OSError):
     try:
         call()
-    except OSError as error:
-        return [error.errno, str(error)]
+    except kind as error:
+        return [getattr(error, "errno", None), str(error)]
 
 def measured(one):
     lines.clear()
@@ -130,6 +130,10 @@ found["room"] = measured(first)
 subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
 again = trainer("run")
 found["read-only"] = measured(again)
+lines.clear()
+found["trained on read-only"] = [trainer("run").train().reused, list(lines)]
+found["another on read-only"] = said(lambda: trainer("run").train(seed=5), (OSError, ValueError))
+lines.clear()
 found["new on read-only"] = [again.evaluate_encoder(split="validation")["n_samples"], list(lines)]
 print(json.dumps(found, default=float))
 """
@@ -155,6 +159,9 @@ def test_a_full_and_a_read_only_disk_cost_no_result(tmp_path):
     assert not [line for line in (*room["lines"], *read_only["lines"]) if "not kept" in line]
     for name in ("encoder", "decoder"):
         assert full[name] == room[name] == read_only[name]
+    # The script that made them reads them where they are shared.
+    assert found["trained on read-only"] == [True, []]
+    assert "written to " in found["another on read-only"][1]
     rows, lines = found["new on read-only"]
     assert rows
     assert ["Read-only file system" in line for line in lines if "not kept" in line] == [True]

@@ -1,6 +1,7 @@
 """TextPredictionTrainer on the embedded model: inputs, seeds, evaluations, rewriting, errors."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -516,8 +517,14 @@ def test_bad_input_is_an_error_before_the_model_is_loaded(case):
 
 def test_words_that_the_tokenizer_does_not_know_are_an_error_before_training():
     data = rows(label=(slice(0, 19), "xylophagous☃"))
-    with pytest.raises(ValueError, match="does not know 'xylophagous☃'"):
+    with pytest.raises(ValueError, match=r"does not know 'xylophagous☃'.*has the words\.$"):
         trainer(data).train()
+
+
+def test_words_with_letters_and_marks_apart_are_said_to_be_so():
+    apart = unicodedata.normalize("NFD", "für☃")
+    with pytest.raises(ValueError, match=f"does not know '{apart}'.* in the usual form, unicodedata.normalize"):
+        trainer(rows(label=(slice(0, 19), apart))).train()
 
 
 def test_a_causal_tokenizer_for_a_masked_model_is_an_error():

@@ -546,6 +546,11 @@ LEVELS = GOOD.set_axis(pd.MultiIndex.from_product([GOOD.columns, ["first"]]), ax
             r"1 of 3 rows.*'nothing here'. Write \[MASK\]",
         ),
         (GOOD.assign(masked=["[MASK]", None, " "]), {}, "2 of 3 rows have no text in 'masked'.*first row 1"),
+        (
+            pd.concat([GOOD, GOOD.assign(masked=None)]).set_axis(np.arange(6) * 2),
+            {},
+            "3 of 6 rows have no text in 'masked'.*first row 6",
+        ),
         (GOOD.assign(label=["he", np.nan, ""]), {}, "2 of 3 rows have no word in 'label'.*first row 1"),
         (
             GOOD.assign(label_class=["he", "she", None]),

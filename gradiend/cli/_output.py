@@ -87,6 +87,9 @@ def _print_encoder(console: Console, metrics: Mapping[str, Any]) -> None:
 
 def _print_goals(console: Console, run: ExperimentRun, goals: Mapping[str, Any]) -> None:
     table = Table("goal", "measured", "before", "after", "step", "likelihood", box=box.SIMPLE_HEAD, pad_edge=False)
+    from gradiend.evaluator._goals import as_probability  # noqa: PLC0415 - it needs torch
+
+    classes = run.trainer.target_classes or ()
     for goal, entry in goals.items():
         name, what = _told(run, goal)
         if entry.get("learning_rate") is None:
@@ -94,7 +97,7 @@ def _print_goals(console: Console, run: ExperimentRun, goals: Mapping[str, Any])
             continue
         ratio = entry.get("likelihood_ratio")
         kept = "" if ratio is None else f"{ratio['value']:.1%}"
-        values = (f"{entry[key]:.3f}" for key in ("base", "value"))
+        values = (f"{as_probability(goal, entry[key], classes):.3f}" for key in ("base", "value"))
         table.add_row(escape(name), escape(what), *values, f"{entry['learning_rate']:g}", kept)
     console.print(table)
     for goal, entry in goals.items():

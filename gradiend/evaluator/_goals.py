@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,26 @@ from gradiend.util._cache import FINGERPRINT, CachePolicy, parse_policy
 
 RESULT_KEYS = ("grid", "summary", "plot_path", "plot_paths", FINGERPRINT)
 """The keys of decoder results, in memory and in files, that hold no summary."""
-SUFFIXES = ("_weaken", "_factual")
+WEAKENED = "_weaken"
+"""What follows the name of a class in the key of the goal that makes the class less likely."""
+SUFFIXES = (WEAKENED, "_factual")
 """Endings that turn the name of a class into the key of a metric."""
 
 
 def goal_entries(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Goal → its entry in the results of a decoder evaluation."""
     return {key: one for key, one in results.items() if key not in RESULT_KEYS and isinstance(one, Mapping)}
+
+
+def weakened_class(key: str, classes: Collection[str]) -> str | None:
+    """The class that a goal makes less likely; None for another goal."""
+    name = key.removesuffix(WEAKENED)
+    return name if name != key and name in classes else None
+
+
+def as_probability(key: str, value: Any, classes: Collection[str]) -> Any:
+    """The value of a goal for people: P(class) also where a class is weakened, whose results hold 1 − P(class)."""
+    return value if value is None or weakened_class(key, classes) is None else 1 - value
 
 
 def wants_cache(trainer: Any, use_cache: CachePolicy | None, call: str, explicit_path: str | None = None) -> bool:
@@ -112,7 +125,7 @@ class Goal:
     @property
     def summary(self) -> str:
         """The key of the goal's result."""
-        return self.target_class if self.strengthen else f"{self.target_class}_weaken"
+        return self.target_class if self.strengthen else f"{self.target_class}{WEAKENED}"
 
     @property
     def aim(self) -> str:

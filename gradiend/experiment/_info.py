@@ -6,11 +6,12 @@ import glob
 from pathlib import Path
 from typing import Any
 
+from gradiend.evaluator._goals import as_probability
 from gradiend.experiment._record import read_record
 from gradiend.model import list_gradiends, read_delta, read_rewrite_record
 from gradiend.model._adapters import ADAPTER
 from gradiend.model._checkpoint import is_checkpoint
-from gradiend.model._checkpoint_files import read_config, verify_files
+from gradiend.model._checkpoint_files import mapped_parameters, read_config, verify_files
 from gradiend.model._context import read_gradiend_context
 from gradiend.model._hub import download_files, inside_run, local_delta
 from gradiend.model._hub_place import HubPlace
@@ -96,11 +97,18 @@ def _described(place: Path) -> dict[str, Any]:
 
 def _of_rewrite(record: RewriteRecord) -> dict[str, Any]:
     choice = record.choice
-    found: dict[str, Any] = {} if choice is None else {"goal": f"{choice.direction} {choice.target_class}"}
+    found: dict[str, Any] = {}
+    if choice is not None:
+        is_class = choice.direction != "balance"
+        found["goal"] = f"{choice.direction} {choice.target_class}" if is_class else choice.direction
     found |= {"step": record.learning_rate, "feature factor": record.feature_factor, "part": record.part}
     found["entries changed"] = f"{record.share_changed:.1%}"
     if choice is not None:
-        found |= {"measured": choice.value, "LMS": choice.lms, "LMS of the base model": choice.base_lms}
+        facts = next(iter(((choice.facts or {}).get("goals") or {}).values()), None)
+        ends = [] if facts is None else [one for one in (facts["before"], facts["after"]) if one is not None]
+        told = " → ".join(f"{one:.3f}" for one in ends)
+        found["measured"] = choice.value if facts is None else f"{facts['measured']}: {told}"
+        found |= {"LMS": choice.lms, "LMS of the base model": choice.base_lms}
         found["made by"] = choice.gradiend_path
     return {**found, "version": record.gradiend_version}
 
@@ -121,7 +129,7 @@ def _of_checkpoint(place: Path) -> dict[str, Any]:
         "classes": ", ".join(f"{name} ({sign:+})" for name, sign in classes.items()) or "not recorded",
         "reads → reproduces": f"{source} → {target}",
         "size": f"{entries:,} entries → {latents} → {entries:,}" if entries else "not recorded",
-        "parameters": len(((config.get("mapping") or {}).get("param_map")) or ()) or "see the checkpoint",
+        "parameters": len(mapped_parameters(config)) or "see the checkpoint",
         "activations": f"{architecture.get('activation_encoder')}, {architecture.get('activation_decoder')}",
     }
     stats = load_training_stats(place)
@@ -152,9 +160,10 @@ def _of_run(place: Path) -> dict[str, Any]:
         found["correlation"] = metrics["correlation"]["value"]
         found["class means"] = metrics["mean_by_class"]
     for goal, entry in (metrics.get("goals") or {}).items():
+        ends = [as_probability(goal, entry.get(name), metrics.get("classes") or ()) for name in ("base", "value")]
         found[f"goal {goal}"] = (
             entry.get("reason")
             if entry.get("learning_rate") is None
-            else f"{entry['base']:.3f} → {entry['value']:.3f} with the step {entry['learning_rate']:g}"
+            else f"{ends[0]:.3f} → {ends[1]:.3f} with the step {entry['learning_rate']:g}"
         )
     return found

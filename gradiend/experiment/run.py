@@ -16,7 +16,7 @@ import pandas as pd
 
 from gradiend.data import TextFilterConfig, TextPredictionDataCreator
 from gradiend.data.unified._schema import rows_by_split
-from gradiend.evaluator._goals import goal_entries
+from gradiend.evaluator._goals import WEAKENED, goal_entries
 from gradiend.experiment._live_report import LiveReport
 from gradiend.experiment._record import RunRecord
 from gradiend.experiment.sections import Corpus, Delta, Experiment, FeatureClass, Rewrite
@@ -48,7 +48,6 @@ NEEDED: dict[Step, tuple[Step, ...]] = {
     "report": ("data", "train", "evaluate"),
 }
 """Step → the steps whose results it needs; if they are done, they are read."""
-WEAKENED = "_weaken"
 VERDICT = ("converged", "convergence_metric", "convergence_metric_value", "threshold", "reason")
 """What a record keeps of how a training was judged."""
 PHASES = {

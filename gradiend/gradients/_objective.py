@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
+from unicodedata import normalize
 
 import torch
 from torch import Tensor, nn
@@ -202,9 +203,16 @@ class Objective(ABC):
         strange = sorted({word for word, item in zip(words, tokenized, strict=True) if unknown in item.tokens})
         if unknown is not None and strange:
             shown, mark = ", ".join(f"{word!r:.60}" for word in strange[:10]), self.tokenizer.unk_token
+            apart = [word for word in strange if len(normalize("NFC", word)) < len(word)]
+            hint = (
+                f" {apart[0]!r} has letters and their marks apart, as some systems write them: give words and texts in "
+                "the usual form, unicodedata.normalize('NFC', …)."
+                if apart
+                else ""
+            )
             raise ValueError(
                 f"The tokenizer does not know {shown}: {mark!r} stands for it, whose gradient says nothing about the "
-                "word. Remove these rows, or use a model that has the words."
+                f"word. Remove these rows, or use a model that has the words.{hint}"
             )
         return tokenized
 

@@ -58,6 +58,12 @@ def read_config(directory: Path) -> dict[str, Any]:
     return read_checked_json(directory / CONFIG, own_version=FORMAT_VERSION)
 
 
+def mapped_parameters(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The entries of config.json for the parameters of the map; those of which pruning has left nothing are none."""
+    entries = (config.get("mapping") or {}).get("param_map") or []
+    return [entry for entry in entries if entry.get("num_selected") != 0]
+
+
 def write_config(directory: Path, content: Mapping[str, Any]) -> None:
     """Write config.json, which is written last because it has the checksums of the other files."""
     write_checked_json(directory / CONFIG, {**content, paths.FILES: checksums(directory)})

@@ -18,7 +18,7 @@ from huggingface_hub.utils import validate_repo_id
 from gradiend import __version__
 from gradiend.model import Delta, read_delta, read_rewrite_record
 from gradiend.model._checkpoint import is_checkpoint
-from gradiend.model._checkpoint_files import read_config, read_facts, read_training
+from gradiend.model._checkpoint_files import mapped_parameters, read_config, read_facts, read_training
 from gradiend.model._context import moving_factor, read_gradiend_context
 from gradiend.model._rewrite_files import RewriteRecord
 from gradiend.objectives.registry import auto_classes
@@ -44,6 +44,10 @@ TAGS: dict[Kind, list[str]] = {
     "rewrite": ["gradiend", "model-editing", "transformers"],
     "delta": ["gradiend", "model-editing", "gradiend-delta"],
 }
+TEXTS = {
+    "test": "The test split of the training data", "neutral": "Neutral texts", "balance": "Texts that fit all classes",
+}  # fmt: skip
+"""What the numbers of the metadata were measured on; the hub joins those that have the same split."""
 UNKNOWN_LICENSE = "unknown"
 PLACES: dict[Kind, str] = dict.fromkeys(RELATION, "path/to/this/folder") | {"delta": "path/to/this/delta"}
 """The words in place of a path that is not known."""
@@ -178,7 +182,7 @@ def _of_checkpoint(folder: Path) -> About:
     source = target = direction = None
     if (folder / CONTEXT).is_file():
         source, target, direction = read_gradiend_context(folder)
-    entries = (config.get("mapping") or {}).get("param_map") or []
+    entries = mapped_parameters(config)
     size = architecture.get("input_dim")
     there = sum(math.prod(entry["shape"]) for entry in entries)
     rows = []
@@ -318,22 +322,22 @@ def _not_measured(about: About, moves: Mapping[str, Moved]) -> list[str]:
 
 def _results(about: About, moves: Mapping[str, Moved]) -> list[EvalResult]:
     """The numbers that the hub shows beside a model: the correlation, and P before and after each rewrite."""
-    found: list[tuple[str, str, Any]] = []
+    found: list[tuple[str, str, str, Any]] = []
     encoder = about.facts.get("encoder") or {}
     if about.kind == "checkpoint":
-        found.append(("correlation", "Correlation of encoding and class", encoder.get("correlation")))
+        found.append(("test", "correlation", "Correlation of encoding and class", encoder.get("correlation")))
     for key, one in moves.items():
-        kind = "gap" if key == BALANCE else "probability"
+        measured = ("balance", "gap") if key == BALANCE else ("test", "probability")
         if one.step is not None:
-            found.append((kind, f"{one.measured}, before the rewrite {one.title}", one.before))
-            found.append((kind, f"{one.measured}, after the rewrite {one.title}", one.after))
-            found.append(("ratio", f"{one.score} kept by the rewrite {one.title}", one.kept))
+            found.append((*measured, f"{one.measured}, before the rewrite {one.title}", one.before))
+            found.append((*measured, f"{one.measured}, after the rewrite {one.title}", one.after))
+            found.append(("neutral", "ratio", f"{one.score} kept by the rewrite {one.title}", one.kept))
     return [
         EvalResult(
-            task_type=about.task or "other", dataset_type="custom", dataset_name="The test split of the training data",
-            dataset_split="test", metric_type=kind, metric_name=name, metric_value=round(value, 6),
+            task_type=about.task or "other", dataset_type="custom", dataset_name=TEXTS[split],
+            dataset_split=split, metric_type=kind, metric_name=name, metric_value=round(value, 6),
         )
-        for kind, name, value in found
+        for split, kind, name, value in found
         if is_number(value)
     ]  # fmt: skip
 

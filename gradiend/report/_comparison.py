@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from gradiend.evaluator._goals import as_probability, weakened_class
 from gradiend.report._facts import total_seconds
 from gradiend.report._format import model_name
 from gradiend.report._render import write_page
@@ -30,8 +31,8 @@ def comparison_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     Returns:
         A frame whose index has the names of the runs. The columns are model, classes, entries (in the map), rows of
         each split, converged, correlation with its interval (low, high), the mean of each class, for each goal before,
-        after, step and kept (the share of the score of neutral text), and seconds. What a run has not measured is
-        None.
+        after, step and kept (the share of the score of neutral text), and seconds. Before and after are P(class), for a
+        weakened class too, and the gap between the classes for balance. What a run has not measured is None.
 
     Raises:
         TypeError: An entry is no record.
@@ -65,13 +66,16 @@ def write_comparison(path: str | Path, records: Sequence[Mapping[str, Any]], *, 
     runs = _checked(records)
     table, names = comparison_table(runs), _names(runs)
     goals = list(dict.fromkeys(goal for run in runs for goal in _goals(run)))
+    weakened = {
+        goal for run in runs for goal in _goals(run) if weakened_class(goal, run["metrics"].get("classes") or ())
+    }
     view = {
         "title": title or f"{len(runs)} runs side by side",
         "names": names,
         "rows": [{str(name): value for name, value in row.items()} for row in table.to_dict("records")],
         "means": [name for name in table.columns if name.startswith(MEAN)],
         "sizes": [name for name in table.columns if name.startswith(ROWS)],
-        "goals": [(goal, title_of(goal)) for goal in goals],
+        "goals": [(goal, title_of(goal, {"strengthen": goal not in weakened})) for goal in goals],
         "differences": _differences(runs),
         "data": {},
     }
@@ -105,7 +109,8 @@ def _row(run: Mapping[str, Any]) -> dict[str, Any]:
     row |= {f"{MEAN}{name}": value for name, value in means.items()}
     for goal, found in _goals(run).items():
         kept = kept_share(found.get("likelihood_ratio") or {}, found.get("lms"), found.get("base_lms"))
-        values = (found.get("base"), found.get("value"), found.get("learning_rate"), kept)
+        ends = (as_probability(goal, found.get(name), metrics.get("classes") or ()) for name in ("base", "value"))
+        values = (*ends, found.get("learning_rate"), kept)
         row |= {f"{goal}: {name}": value for name, value in zip(GOAL_VALUES, values, strict=True)}
     row["seconds"] = total_seconds(run)
     return row

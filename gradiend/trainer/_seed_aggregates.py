@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gradiend.comparison._seeds import AGGREGATES, DISPERSIONS, CellsOfSeeds
-from gradiend.evaluator._goals import goal_entries
+from gradiend.evaluator._goals import as_probability, goal_entries
 from gradiend.evaluator.encoder_metrics import get_correlation
 from gradiend.trainer._seed_stability import FEWEST, overlaps_with, saved_stability
 from gradiend.trainer.core._seeds import NOT_COMPARED
@@ -221,7 +221,8 @@ def seed_table(
         order = [*(name for name in classes if name in means), *(name for name in means if name not in classes)]
         moved: dict[str, Any] = {}
         for goal, entry in goal_entries(decoder.get(seed, {})).items():
-            moved |= {f"{goal} before": entry.get("base_value"), f"{goal} after": entry.get("value")}
+            for name, key in (("before", "base_value"), ("after", "value")):
+                moved[f"{goal} {name}"] = as_probability(goal, entry.get(key), classes)
         rows.append({
             "seed": seed, "best": seed == report["best_seed"], "converged": run["converged"],
             "correlation": run["eval_correlation"], "low": interval.get("low"), "high": interval.get("high"),

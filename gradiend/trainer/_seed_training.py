@@ -84,15 +84,23 @@ def plan_training(
         args = args.replace(seed=team.agreed(lambda: secrets.randbelow(_seeds.SEED_RANGE)))
     refuse_name_of_model(trainer.current.named if model is None else model, new_folders(trainer, args))
     output = directory or trainer.current.temporary
-    for place in (output, args.seed_runs_dir):
-        if place is not None:
-            require_directory(place)
+    if isinstance(source, nn.Module) and not isinstance(source, ModelWithGradiend):
+        source = unwrapped(source)
+    plan = TrainingPlan(args, output, source, pruned, model_class, callbacks, resumes, splits)
+    try:
+        for place in (output, args.seed_runs_dir):
+            if place is not None:
+                require_directory(place)
+    except ValueError:
+        # A training that is found done needs no place: others may have shared theirs for reading alone.
+        if not (plan.reuses and _saved_training.saved_choice(trainer, plan).is_current()):
+            raise
+        return plan
     refuse_other_model(output)
     record_name(trainer, args)
     if isinstance(source, nn.Module) and not isinstance(source, ModelWithGradiend):
-        source = unwrapped(source)
         refuse_absent_weights(source)
-    return TrainingPlan(args, output, source, pruned, model_class, callbacks, resumes, splits)
+    return plan
 
 
 def _splits_of_seeds(trainer: Any, args: TrainingArguments, *, pruned: bool) -> list[Modality]:

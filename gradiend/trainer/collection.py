@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from gradiend import comparison
 from gradiend.comparison import ComparisonResult
-from gradiend.evaluator._goals import goal_entries, require_trained
+from gradiend.evaluator._goals import as_probability, goal_entries, require_trained
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.multi_seed import FILES, with_own_places
 from gradiend.trainer.trainer import Trainer
@@ -416,6 +416,10 @@ def _row(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     for goal, one in metrics["goals"].items():
         kept = one["likelihood_ratio"]["value"] if one["likelihood_ratio"] else None
-        values = {"before": one["base"], "after": one["value"], "step": one["learning_rate"], "kept": kept}
+        ends = {
+            name: as_probability(goal, one[key], metrics["classes"] or ())
+            for name, key in (("before", "base"), ("after", "value"))
+        }
+        values = {**ends, "step": one["learning_rate"], "kept": kept}
         row |= {f"{goal}: {name}": value for name, value in values.items()}
     return {**row, "divergence": metrics["divergence"]}

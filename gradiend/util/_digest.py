@@ -22,6 +22,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 from gradiend.util._bits import add_bits, digest_files, digest_weights
 from gradiend.util._cache import CACHE_FORMAT, SETTINGS, Fingerprint
 from gradiend.util._files import digest_text, new_digest, read_json
+from gradiend.util._in_memory import class_name, found_in_memory
 from gradiend.util._isolation import exclusive, plain_modes
 from gradiend.util.paths import ADAPTER_CONFIG, CONFIG_FILE, FILES, FINGERPRINT_FILE, TRAINING, model_files
 
@@ -119,14 +120,14 @@ class WithConfig(Protocol):
 def settings_of(base_model: Any) -> dict[str, Any]:
     """The class of a base model and the settings of its config that its predictions depend on; {} without a config.
 
-    Models of equal weights may differ in these: `is_decoder=True`, other attention heads, a scaled rotation.
+    Models of equal weights may differ in these: `is_decoder=True`, other attention heads, a scaled rotation. What the
+    model has in memory alone, such as a hook, is a setting too (see `found_in_memory`).
     """
     config = base_model.config if isinstance(base_model, WithConfig) else None
     if not isinstance(config, PreTrainedConfig):
         return {}
-    # FSDP makes a class of its own from that of a model that it shards.
-    kind = next(one.__name__ for one in type(base_model).__mro__ if not one.__name__.startswith("FSDP"))
-    used = {"class": kind, **_used_settings(config.to_dict())}
+    used = {"class": class_name(base_model), **_used_settings(config.to_dict())}
+    used |= dict.fromkeys(found_in_memory(base_model), True)
     return dict(json.loads(json.dumps(used, sort_keys=True, default=repr)))
 
 

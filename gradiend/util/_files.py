@@ -102,7 +102,8 @@ def remove(path: str | Path) -> None:
     """Remove a file, or a folder with all that is in it, if it is there."""
     if Path(path).is_dir() and not Path(path).is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-    else:
+    elif os.path.lexists(path):
+        # Where nothing can be written, removing what is not there is an error too.
         Path(path).unlink(missing_ok=True)
 
 

@@ -166,9 +166,15 @@ def require_values(values: pd.Series, what: str, where: str = "") -> pd.Series:
     if missing.any():
         raise ValueError(
             f"{int(missing.sum())} of {len(values)} rows{where} have no {what} (NaN or empty), first row "
-            f"{missing.idxmax()!r}. Fill them in or remove these rows."
+            f"{_first(missing)!r}. Fill them in or remove these rows."
         )
     return texts
+
+
+def _first(bad: pd.Series) -> object:
+    """The index of the first bad row, as the user writes it: `0`, not `np.int64(0)`."""
+    label = bad.idxmax()
+    return label.item() if isinstance(label, np.generic) else label
 
 
 def _require_plain(values: pd.Series, what: str, where: str, *, only_words: bool = False) -> None:
@@ -208,7 +214,7 @@ def require_words(values: pd.Series, what: str, where: str = "") -> pd.Series:
     if masks.any():
         raise ValueError(
             f"{int(masks.sum())} of {len(words)} rows{where} have {PLACEHOLDER} as their {what}, first row "
-            f"{masks.idxmax()!r}: give the word that stands, or might stand, in its place."
+            f"{_first(masks)!r}: give the word that stands, or might stand, in its place."
         )
     return words
 
@@ -240,7 +246,7 @@ def require_placeholders(texts: pd.Series, where: str = "") -> None:
     without = ~texts.str.contains(PLACEHOLDER, regex=False).astype(bool)
     if not without.any():
         return
-    first = without.idxmax()
+    first = _first(without)
     beginning = texts[without].iloc[0][:60]
     other = _OTHER_MASKS.search(" ".join(texts[without].head(100)))
     hint = (
