@@ -362,7 +362,8 @@ class TestPolicy:
                 return None if scores.get("lms") is None else scores["lms"] / ctx.base_lms
 
             def select(self, metric, candidates, ctx):
-                eligible = [one for one in candidates if (self.kept(one.scores, ctx) or 0) >= self.ratio]
+                # Entries that the search only looked at have no scores, and are no candidates.
+                eligible = [one for one in candidates if one.lms >= self.ratio * ctx.base_lms]
                 return max(eligible, key=lambda one: one.metrics[metric], default=None)
 
         trained = tiny_data.trainer(bert).train()

@@ -91,6 +91,59 @@ def grid(*rates, unchanged=(), skipped=()):
     return entries
 
 
+class Mixin:
+    def select(self, metric, candidates, ctx):
+        return candidates[0]
+
+
+class Own(LMSThresholdPolicy):
+    select = Mixin.select
+
+
+class Child(Own):
+    pass
+
+
+class Mixed(Mixin, LMSThresholdPolicy):
+    pass
+
+
+class Lower(LMSThresholdPolicy):
+    def least_lms(self, ctx):
+        return 0.2
+
+
+class Whole(Own):
+    def kept(self, scores, ctx):
+        return 1.0
+
+
+class Plain(LMSThresholdPolicy):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "shares"), [(Own, False), (Child, False), (Mixed, False), (Lower, False), (Whole, True), (Plain, True)]
+)
+def test_a_share_belongs_to_the_rule_that_chooses_by_it(kind, shares):
+    found = compute_metric_summaries(GRID, ["A"], selector=kind())["A"]
+    assert ("least_share" in found) == shares
+    assert ("among those that keep" in found["why"]) == shares
+
+
+def test_the_share_that_is_told_is_that_of_the_candidate():
+    entry = GRID[1.0, 0.1]
+    mine = [Candidate(entry["id"], 0.79, {"A": 0.3}, {"lms": 0.3})], BaseContext(0.8)
+    found = compute_metric_summaries(GRID, ["A"], selector=LMSThresholdPolicy(0.9), extractor=lambda grid: mine)["A"]
+    assert "(it keeps 0.9875)" in found["why"]
+
+
+def test_what_was_only_looked_at_is_no_candidate():
+    looked_at = {"id": {"feature_factor": 1.0, "learning_rate": 0.2}, "probs": {"A": 0.9}}
+    candidates, _ = default_extract_candidates({**GRID, (1.0, 0.2): looked_at})
+    assert [one.id["learning_rate"] for one in candidates] == [0.1]
+
+
 class Nearest:
     """Takes the smallest step there is."""
 

@@ -4,7 +4,10 @@ import math
 
 import pytest
 
-from gradiend.evaluator._candidates import AIM, CLOSE, MOST, Allowance, PlaneSearch, StepSearch
+from gradiend.evaluator import LikelihoodPolicy, LMSThresholdPolicy
+from gradiend.evaluator._candidates import AIM, CLOSE, MOST, Allowance, PlaneSearch, StepSearch, allowance_of
+from gradiend.evaluator._goals import Goal
+from gradiend.evaluator._selection import BaseContext
 
 LIMIT = 0.99
 ALLOWANCE = Allowance(lambda entry: entry["kept"], LIMIT)
@@ -47,6 +50,15 @@ def test_a_model_that_gives_no_numbers_has_lost_too_much():
     search.measure = lambda step: {"kept": math.nan, "value": None} if step > 0.2 else measure(step)
     search.run(10.0)
     assert CLOSE**0.5 <= best(search) / 0.1 <= 1
+
+
+def test_a_share_of_nothing_is_no_limit():
+    goal = Goal("A", True, ("B",), 1.0)
+    entry = {"id": {"feature_factor": 1.0, "learning_rate": 0.1}, "lms": {"lms": 0.0}}
+    for policy in (LMSThresholdPolicy(), LMSThresholdPolicy(require_base_lms=False)):
+        base = BaseContext(0.0 if policy.require_base_lms else None)
+        assert allowance_of(policy, base, goal).loss(entry) > 0
+    assert allowance_of(LikelihoodPolicy(), BaseContext(0.0), goal).limit == 0.99
 
 
 def test_a_good_guess_needs_few_measurements():

@@ -244,6 +244,13 @@ def test_what_the_trainers_have_learned_is_compared(path, data, tmp_path):
         assert (tmp_path / f"{number}.png").is_file()
 
 
+def test_times_as_classes_give_trainers_the_names_of_their_days(path, data):
+    days = {"HE": pd.Timestamp(2020, 1, 1), "SHE": pd.Timestamp(2021, 1, 1)}
+    dated = data[data["label_class"].isin(days)].assign(label_class=lambda rows: rows["label_class"].map(days))
+    for given in ({}, {"target_classes": list(days.values())}, {"target_pairs": [list(days.values())]}):
+        assert list(suite(path, dated, **given)) == ["2020-01-01__2021-01-01"]
+
+
 def test_no_trainer_overwrites_files_of_another(path, data, tmp_path):
     names = {"a": ("HE", "IT"), "b/c": ("HE", "SHE")}
     both = TrainerCollection(
@@ -260,6 +267,12 @@ def test_no_trainer_overwrites_files_of_another(path, data, tmp_path):
     assert written["a"] == str(tmp_path / "one_a.safetensors")
     assert all(Path(file).is_file() for file in written.values())
     assert len(set(written.values())) == 2
+    by_place = both.export_delta(None, "HE", True, str(tmp_path / "many.v2"))
+    folders = {Path(file).parent for file in by_place.values()}
+    assert len(folders) == 2
+    assert {folder.parent for folder in folders} == {tmp_path / "many.v2"}
+    with pytest.raises(TypeError, match="path twice"):
+        both.export_delta(None, "HE", True, "x", path="y")
     published = both.push_to_hub("owner/name", base_model="owner/base", dry_run=tmp_path / "hub")
     assert len({one.subfolder for one in published.values()}) == 2
     pytest.importorskip("matplotlib")

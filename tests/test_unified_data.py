@@ -28,6 +28,7 @@ from gradiend.data.unified import (
     transition_id,
 )
 from gradiend.data.unified._casing import write_in_place
+from gradiend.data.unified._schema import usual_placeholder
 from gradiend.util._keywords import normalize_split_name
 
 PAIR = ("he", "she")
@@ -407,6 +408,16 @@ def test_times_as_classes_have_one_name_wherever_they_are_given(dtype, hour: int
     days = [time.date() for time in times]
     found = to_unified(table.assign(label_class=pd.Series(days, dtype=object)), pair=days)["factual_class"]
     assert found.tolist() == ["2020-01-01", "2021-01-01"]
+
+
+def test_classes_of_single_precision_are_named_as_they_are_written() -> None:
+    table = merged(("1", "2"), ("2", "1"), label_class=pd.Series([0.1, 0.2], dtype="float32"))
+    assert classes_in(table) == ["0.1", "0.2"]
+
+
+def test_a_placeholder_of_ones_own_may_stand_in_categories() -> None:
+    texts = pd.Series(["the ___ a", "b ___"], dtype="category")
+    assert usual_placeholder(texts, "___").tolist() == ["the [MASK] a", "b [MASK]"]
 
 
 def test_times_name_merged_classes() -> None:

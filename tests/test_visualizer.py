@@ -608,13 +608,22 @@ class TestProbabilityShifts:
         ]
 
     def test_the_limit_is_that_of_the_choice(self) -> None:
-        dec = results(he={**summary(-1.0, 0.01), "least_share": 0.9})
+        dec = results(he={**summary(-1.0, 0.01), "least_share": 0.9, "why": "…"})
         figure = shift_figure(shift_curves(dec["grid"], dec))
         (limit,) = [
             one for one in figure.axes[0].lines if str(one.get_label()).startswith("90% of the base model's LMS")
         ]
         assert set(limit.get_ydata()) == {90.0}
         assert figure.axes[0].get_ylim()[0] < 90
+
+    @pytest.mark.parametrize("asked", [{"least_share": 0.0}, {}])
+    def test_a_choice_without_a_limit_has_no_line(self, asked) -> None:
+        dec = results(he={**summary(-1.0, 0.01), **asked, "why": "…"})
+        curves = shift_curves(dec["grid"], dec)
+        assert curves.limit is None
+        figure = shift_figure(curves)
+        assert not [one for one in figure.axes[0].lines if "% of the base model's" in str(one.get_label())]
+        assert figure.axes[0].get_ylim()[0] > 90
 
     def test_target_class_and_direction_choose_the_mark(self) -> None:
         dec = results(he=summary(-1.0, 0.01), she=summary(1.0, 0.1), he_weaken=summary(1.0, 0.001))

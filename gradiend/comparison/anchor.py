@@ -108,9 +108,8 @@ def compute_anchor_aligned_encoding_std_matrix(
         TypeError, ValueError: As of `compute_anchor_aligned_encoding_matrix`; or no trainer has two seeds.
     """
     require_flag("dense", dense)
-    view = _View(trainers, models, Settings(split, max_size), feature_classes, alignment, "mean", dense=dense)
-    if max(len(feature.models) for feature in view.features) < 2:
-        raise ValueError("A deviation over seeds needs at least two models of a trainer: models={id: [model, …]}.")
+    settings = Settings(split, max_size)
+    view = _View(trainers, models, settings, feature_classes, alignment, "mean", dense=dense, fewest_models=2)
     seeds = view.measured(0).by_seed
     assert seeds is not None
     matrix, counts = (aggregated(seeds[None], how)[0] for how in ("std", "count"))
@@ -119,16 +118,19 @@ def compute_anchor_aligned_encoding_std_matrix(
 
 
 class _View:
-    """The rows and columns of a matrix, and how mean encodings become its cells; errors of arguments come here."""
+    """The rows and columns of a matrix, and how mean encodings become its cells; making a view checks the arguments."""
 
     def __init__(
         self, trainers: Trainers, models: Models | None, settings: Settings, classes: Sequence[str] | None,
         alignment: str, aggregate: str, *, dense: bool = False, include_other_classes: bool = False,
+        fewest_models: int = 1,
     ) -> None:  # fmt: skip
         one_of("alignment", alignment, [*VIEWS, "auto"])
         one_of("aggregate", aggregate, AGGREGATES)
         self.settings, self.dense, self.aggregate = settings, dense, aggregate
         self.features = features = features_of(trainers, models)
+        if max(len(feature.models) for feature in features) < fewest_models:
+            raise ValueError("A deviation over seeds needs at least two models of a trainer: models={id: [model, …]}.")
         self.pool = pool = pool_of(features, settings, include_other_classes=include_other_classes)
         self.alignment = alignment = view_of(alignment, features)
         anchors = list(dict.fromkeys(name for feature in features for name in feature.classes))

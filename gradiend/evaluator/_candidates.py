@@ -96,7 +96,7 @@ class Candidates:
 
     def _find(self, search: GridSearch, goal: Goal, policy: SelectionPolicy) -> None:
         datasets, base = self.datasets_of(goal), search.grid[BASE]
-        allowance = _allowance(policy, search.context, goal)
+        allowed = allowance_of(policy, search.context, goal)
 
         def worth(entry: Mapping[str, Any]) -> float | None:
             return None if SKIPPED in entry or UNCHANGED in entry else goal.worth(entry, base)
@@ -114,23 +114,25 @@ class Candidates:
         def search_along(factors: Sequence[float]) -> None:
             for factor in factors:
                 lines[factor] = StepSearch(
-                    functools.partial(measured, factor), allowance, worth,
+                    functools.partial(measured, factor), allowed, worth,
                     functools.partial(glance, factor) if glances else None, base=goal.worth(base, base) or -math.inf,
                 )  # fmt: skip
-                lines[factor].run(search.first_step(factor, allowance.limit))
+                lines[factor].run(search.first_step(factor, allowed.limit))
 
         search_along(self.factors_of(goal, searched=True, model=search.model))
         if self.factors is None and isinstance(goal, BalanceGoal) and search.part == "decoder":
             if all(line.best() is None for line in lines.values()):
                 # The decoder's bias alone costs the classes their probability, so they are moved as well.
                 search_along([factor for factor in (1.0, -1.0) if factor not in lines])
-            PlaneSearch(measured, allowance, worth).run(lines)
+            PlaneSearch(measured, allowed, worth).run(lines)
 
 
-def _allowance(policy: SelectionPolicy, context: BaseContext, goal: Goal) -> Allowance:
+def allowance_of(policy: SelectionPolicy, context: BaseContext, goal: Goal) -> Allowance:
     """How a policy judges the loss of a candidate; of a policy of another kind only yes or no is known."""
     shares = share_policy(policy)
-    if shares is not None:
+    # The unchanged model keeps all of its score, unless there is none, or it is 0: then a share says nothing.
+    unchanged = {"lms": context.base_lms, "likelihood_ratio": {"value": 1.0, "standard_error": 0.0}}
+    if shares is not None and shares.kept(unchanged, context) is not None:
         return Allowance(lambda entry: shares.kept(entry.get("lms", {}), context), shares.ratio)
 
     def kept(entry: Mapping[str, Any]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradiend.evaluator._selection import BASE, Candidate, lms_of, numbers_of
+from gradiend.evaluator._selection import BASE, Candidate, is_scored, lms_of, numbers_of
 from gradiend.model._context import moving_factor
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util import BALANCE
@@ -165,7 +165,7 @@ class Goal:
         result = []
         for key, entry in grid.items():
             worth = None if isinstance(key, str) else self.worth(entry, grid[BASE])
-            if worth is not None and self.accepts(key[0], given):
+            if worth is not None and self.accepts(key[0], given) and is_scored(entry, grid[BASE]):
                 result.append(Candidate(entry["id"], lms_of(entry), {self.summary: worth}, entry.get("lms", {})))
         return result
 

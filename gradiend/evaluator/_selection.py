@@ -52,8 +52,8 @@ class SelectionPolicy(Protocol):
     """Chooses a candidate for a metric.
 
     A class may also define `least_lms(ctx)`, the LMS below which the policy never chooses (None: no limit); candidates
-    below that limit are not measured further. If the class itself does not define `least_lms`, all are measured. A
-    policy that asks for a share of a score is a `SharePolicy`.
+    below that limit are not measured further. If the class itself does not define `least_lms`, all are measured, unless
+    the policy is a `SharePolicy`, which asks for a share of a score.
     """
 
     def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
@@ -64,7 +64,8 @@ class SharePolicy(ABC):
     """A `SelectionPolicy` whose candidates must keep a share of a score of the base model.
 
     Candidates that keep less are not measured further, and a search for steps aims at the limit; a policy of another
-    kind can only be asked about one candidate at a time. A subclass with its own `select` needs its own `kept`, too.
+    kind can only be asked about one candidate at a time. `kept` belongs to `select`: a subclass with another `select`
+    or `least_lms`, but without a `kept` of its own, counts as a policy of another kind.
     """
 
     score: ClassVar[str]
@@ -75,6 +76,10 @@ class SharePolicy(ABC):
     @abstractmethod
     def kept(self, scores: Mapping[str, Any], ctx: BaseContext) -> float | None:
         """The share that a candidate with these scores keeps; None if they do not say."""
+
+    @abstractmethod
+    def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
+        """See `SelectionPolicy.select`."""
 
     def described(self, scores: Mapping[str, Any], ctx: BaseContext) -> str:
         """The share that is kept, for messages."""
@@ -90,8 +95,10 @@ class SharePolicy(ABC):
 
 def share_policy(policy: SelectionPolicy) -> SharePolicy | None:
     """The policy if it asks for a share; None also for a subclass that chooses by a rule of its own."""
-    own = vars(type(policy))
-    return policy if isinstance(policy, SharePolicy) and ("kept" in own or "select" not in own) else None
+    if not isinstance(policy, SharePolicy):
+        return None
+    rules = (vars(one).keys() & {"kept", "select", "least_lms"} for one in type(policy).__mro__)
+    return policy if "kept" in next(filter(None, rules)) else None
 
 
 def why_refused(policy: SelectionPolicy, scores: Mapping[str, Any], ctx: BaseContext) -> str | None:
@@ -267,8 +274,11 @@ def default_extract_candidates(results: Mapping[Any, Mapping[str, Any]]) -> tupl
     `probs` gives the metric <class>, `probs_factual` gives <class>_factual and <class>_weaken = 1 − p, and every
     top-level number is a metric with its own name.
     """
+    base = results.get(BASE, {})
     candidates = [
-        Candidate(e["id"], lms_of(e), metrics_of(e), e.get("lms", {})) for key, e in results.items() if key != BASE
+        Candidate(entry["id"], lms_of(entry), metrics_of(entry), entry.get("lms", {}))
+        for key, entry in results.items()
+        if key != BASE and is_scored(entry, base)
     ]
     return candidates, base_context(results)
 
@@ -281,6 +291,11 @@ def metrics_of(entry: Mapping[str, Any]) -> dict[str, float]:
         metrics[f"{name}_factual"] = probability
         metrics[f"{name}_weaken"] = 1 - probability
     return metrics
+
+
+def is_scored(entry: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
+    """Whether an entry has its scores; a search looks at some entries without, which are then no candidates."""
+    return "lms" in entry or "lms" not in base
 
 
 def lms_of(entry: Mapping[str, Any]) -> float | None:
@@ -340,6 +355,8 @@ def summarise_choice(
 
     A step that changes nothing would always keep the language-modelling score, and pass for a rewrite.
     """
+    shares = share_policy(selector)
+    share = {} if shares is None else {"least_share": shares.ratio}
     changing = [candidate for candidate in candidates if _changes(candidate.id, grid)]
     chosen = selector.select(metric, changing, base) if changing else None
     if chosen is not None and not isinstance(chosen, Candidate):
@@ -358,7 +375,7 @@ def summarise_choice(
             # A likelihood policy scores as many tokens of each candidate as it needs.
             "base_lms": chosen.scores.get("base_lms", base.base_lms),
             **{name: chosen.scores[name] for name in RATIOS if name in chosen.scores},
-            **({"least_share": shares.ratio} if (shares := share_policy(selector)) else {}),
+            **share,
             "why": _why_chosen(chosen, grid, aim or f"the highest {metric}", selector, base),
         }
     measured = any(SKIPPED in entry for entry in grid.values()) or any(metric in one.metrics for one in candidates)
@@ -366,7 +383,13 @@ def summarise_choice(
         return None
     nothing = dict.fromkeys(("value", "feature_factor", "learning_rate", "id"))
     scores = {"lms": None, "base_lms": base.base_lms}
-    return {**nothing, "strengthen": strengthen, **scores, "reason": why_none or _why_none(grid, selector, base)}
+    return {
+        **nothing,
+        "strengthen": strengthen,
+        **scores,
+        **share,
+        "reason": why_none or _why_none(grid, selector, base),
+    }
 
 
 def _why_chosen(
@@ -376,7 +399,7 @@ def _why_chosen(
     rate, factor = chosen.id["learning_rate"], chosen.id["feature_factor"]
     steps = {key[1]: entry for key, entry in grid.items() if not isinstance(key, str) and key[0] == factor}
     told = f"Of {len(steps)} measured steps with the feature factor {factor:g}, {rate:.4g} has {aim}"
-    scores, shares = chosen.scores or {"lms": chosen.lms}, share_policy(selector)
+    scores, shares = {**chosen.scores, "lms": chosen.lms}, share_policy(selector)
     if shares is not None and shares.kept(scores, base) is not None:
         kept = shares.described(scores, base)
         told += f" among those that keep {shares.ratio:g} of the {shares.score} (it keeps {kept})"

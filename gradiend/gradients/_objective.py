@@ -162,7 +162,7 @@ class Objective(ABC):
         return self.encode(texts, truncation=True, max_length=self.max_length)
 
     def __call__(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
-        """Call `tokenize`: `words` of a model, a second name of its objective, is called like a function."""
+        """See `tokenize`; `model.words(texts, words)` calls the objective so."""
         return self.tokenize(masked_texts, words)
 
     def tokenize(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:

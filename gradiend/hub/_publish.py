@@ -38,7 +38,7 @@ CALLS = {
 }
 """Kind → the call that loads it."""
 MARKS = {CONTEXT: "GRADIEND", REWRITE_RECORD: "rewritten model", DELTA_FILE: "delta"}
-"""Name of a file → the kind of what a folder with such a file holds."""
+"""File → the kind of thing that a folder with this file holds."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -15,16 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from transformers import PreTrainedConfig
+from torch import Tensor
 from typing_extensions import Self
 
 from gradiend.model._architecture import Device
 from gradiend.model._parameter_map import bits
 from gradiend.model._shards import whole
-from gradiend.util._digest import WithConfig, named_weights, settings_of
+from gradiend.util._digest import named_weights, settings_of
+from gradiend.util._hooks import hooks_of
 from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import nearest, resolve_keywords
 from gradiend.util._tensor_files import read_header, read_tensors, write_tensors
@@ -32,12 +31,6 @@ from gradiend.util.paths import BASE_DIGEST
 
 ENTRIES = 256
 """The number of entries that are sampled of a parameter; a smaller parameter is sampled whole."""
-BUFFER_ENTRIES = 64
-"""How many entries of a buffer are sampled."""
-_CLOSE = {"rtol": 0.01, "atol": 1e-6}
-"""How far buffers may lie apart that were rounded to 16 bits, or computed on different devices."""
-_CHANGING = ('"dynamic"', '"longrope"')
-"""Kinds of rotation, as a config has them, whose buffers change with the length of the last text."""
 _GOLDEN_RATIO = 0x9E3779B97F4A7C15
 """2⁶⁴ divided by the golden ratio: its multiples, modulo 2⁶⁴, lie evenly and hit no stride of a matrix."""
 
@@ -134,12 +127,8 @@ class BaseDigest:
     """Parameter name → sum of all entries, their bits read as integers, modulo 2⁶⁴."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Class and settings of the config, see `settings_of`; {} where they are unknown, as in an older checkpoint."""
-    buffers: dict[str, tuple[list[int], list[float]]] = field(default_factory=dict)
-    """Buffer name → its shape and up to `BUFFER_ENTRIES` entries; {} where they are unknown, as in an older checkpoint.
-
-    Buffers are computed from the config, or change with what the model has read, so they are compared roughly, and only
-    where both models have them in the same shape.
-    """
+    hooks: list[str] = field(default_factory=list)
+    """The hooks of the model, see `hooks_of`."""
 
     @classmethod
     @torch.no_grad()
@@ -154,26 +143,16 @@ class BaseDigest:
                 entries[name] = flat[places].cpu()
                 # A sum of integers does not depend on the order of addition.
                 sums[name] = int(bits(flat).sum(dtype=torch.int64))
-            return cls(entries, shapes, sums, settings_of(base_model), _sampled_buffers(base_model))
+        return cls(entries, shapes, sums, settings_of(base_model), hooks_of(base_model))
 
     def differences(self, other: BaseDigest) -> list[str]:
         """Names of the parameters and settings in which two models differ, or that only one model has.
 
         Parameters of equal dtype must be equal; those of different dtypes, equal up to rounding to the coarser dtype.
-        The names of settings begin with `SETTING`. Names of buffers stand among those of the parameters.
+        The names of settings begin with `SETTING`.
         """
         names = dict.fromkeys([*self.entries, *other.entries])
-        changed = [name for name in names if not self._agrees(other, name)]
-        return [*changed, *self._other_buffers(other), *self._other_settings(other)]
-
-    def _other_buffers(self, other: BaseDigest) -> list[str]:
-        return [
-            name
-            for name, (shape, values) in self.buffers.items()
-            if name in other.buffers
-            and shape == other.buffers[name][0]
-            and not np.allclose(values, other.buffers[name][1], **_CLOSE, equal_nan=True)
-        ]
+        return [*(name for name in names if not self._agrees(other, name)), *self._other_settings(other)]
 
     def _other_settings(self, other: BaseDigest) -> list[str]:
         mine, its = self.settings, other.settings
@@ -197,7 +176,7 @@ class BaseDigest:
     def save(self, directory: str | Path) -> None:
         """Write the sample into a checkpoint."""
         header = {"shapes": json.dumps(self.shapes), "sums": json.dumps(self.sums)}
-        header |= {name: json.dumps(part) for name in ("settings", "buffers") if (part := getattr(self, name))}
+        header |= {name: json.dumps(part) for name in ("settings", "hooks") if (part := getattr(self, name))}
         write_tensors(Path(directory) / BASE_DIGEST, self.entries, header)
 
     @classmethod
@@ -210,26 +189,12 @@ class BaseDigest:
         try:
             header = read_header(path)
             shapes, sums = json.loads(header["shapes"]), json.loads(header["sums"])
-            settings, buffers = (json.loads(header.get(name, "{}")) for name in ("settings", "buffers"))
+            settings, hooks = json.loads(header.get("settings", "{}")), json.loads(header.get("hooks", "[]"))
         except (KeyError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} does not say shapes and sums of the parameters: it is damaged.") from error
         if not all(isinstance(part, dict) and part.keys() == entries.keys() for part in (shapes, sums)):
             raise ValueError(f"{path} names other parameters than it samples: it is damaged.")
-        return cls(entries, shapes, sums, settings, buffers)
-
-
-def _sampled_buffers(base_model: Any) -> dict[str, tuple[list[int], list[float]]]:
-    if not isinstance(base_model, nn.Module):
-        return {}
-    config = base_model.config if isinstance(base_model, WithConfig) else None
-    if isinstance(config, PreTrainedConfig) and any(kind in config.to_json_string() for kind in _CHANGING):
-        return {}
-    found = {}
-    for name, buffer in base_model.named_buffers():
-        if not buffer.is_meta and not buffer.is_complex():
-            places = sampled_places(buffer.numel())[:BUFFER_ENTRIES]
-            found[name] = list(buffer.shape), buffer.detach().reshape(-1)[places].double().tolist()
-    return found
+        return cls(entries, shapes, sums, settings, hooks)
 
 
 def sampled_places(size: int) -> list[int]:

@@ -58,7 +58,7 @@ def write_gradiend_context(
         direction: Class → +1, −1 or 0.
         labels_of: The word whose class labels a text: factual or alternative.
 
-    Raises ValueError, or TypeError for a direction that is no mapping, for another value.
+    Raises TypeError for a direction that is no mapping, and ValueError for any other value that is not listed here.
     """
     content: dict[str, Any] = {
         "source": Side.parse("source", source).value,

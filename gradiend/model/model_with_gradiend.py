@@ -48,6 +48,7 @@ from gradiend.util._checks import require_path
 from gradiend.util._digest import cached_revision
 from gradiend.util._display import Shown, Table, facts
 from gradiend.util._files import remove
+from gradiend.util._hooks import listed_hooks, tell_of_hooks
 from gradiend.util._imports import LATER
 from gradiend.util._isolation import plain_modes
 from gradiend.util._keywords import strict_methods
@@ -296,6 +297,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         require_path("save_directory", save_directory)
         refuse_other_model(save_directory)
         self.gradiend.encoder_linear  # noqa: B018 - raises before any file is written
+        tell_of_hooks(self._for_rewriting().base_model)
         labels = parse_labels(labels_of)
         if labels is Side.ALTERNATIVE and self._source is Side.ALTERNATIVE:
             self = self._sharing(self.base_model, copy.deepcopy(self.gradiend))  # noqa: PLW0642 - what is written
@@ -463,7 +465,15 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         now, trained_on = self._base_digest(), BaseDigest.load(directory)
         if not explicit and not (directory / OWN_BASE_MODEL).is_dir():
             self._loaded[self._recorded_base] = now
-        changed = [] if trained_on is None else now.differences(trained_on)
+        if trained_on is None:
+            return
+        if lost := [hook for hook in trained_on.hooks if hook not in now.hooks]:
+            logger.warning(
+                "The GRADIEND in %s was trained on a base model with hooks, or functions in place of a forward, that "
+                "this one lacks: %s. If they change what it predicts, give the model that has them as base_model=.",
+                directory, listed_hooks(lost),
+            )  # fmt: skip
+        changed = now.differences(trained_on)
         if not changed:
             return
         message = (

@@ -25,7 +25,6 @@ from gradiend.model._shards import is_sharded, whole_state
 from gradiend.objectives.registry import OBJECTIVES, kind_named, kind_of, refuse_unsupported
 from gradiend.util._checks import home_hint
 from gradiend.util._files import require_room, weights_size
-from gradiend.util._in_memory import tell_of_memory
 from gradiend.util._isolation import LOADING, exclusive
 from gradiend.util._processes import by_first
 from gradiend.util._progress import others_bars
@@ -152,7 +151,6 @@ def save_base_model(model: PreTrainedModel, directory: str | Path, *, base: str 
 
     `base` is the name or path of the plain model of an adapter (PEFT): then the adapter alone is saved.
     """
-    tell_of_memory(model)
     if adapters.is_adapted(model) and base is not None:
         by_first(adapters.save_adapted)(model, directory, base)
         return

@@ -26,8 +26,8 @@ from gradiend.util._cache import differences
 from gradiend.util._checks import require_path
 from gradiend.util._digest import model_parts, tokenizer_of
 from gradiend.util._files import made_aside, require_directory, require_room, weights_size
+from gradiend.util._hooks import tell_of_hooks
 from gradiend.util._imports import LATER
-from gradiend.util._in_memory import tell_of_memory
 from gradiend.util._keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util._lock import unchanged
 from gradiend.util._processes import processes
@@ -363,7 +363,7 @@ def save_rewritten(
 def _save_model(
     model: Any, state: Mapping[str, Any] | None, tokenizer: Any, directory: Path, left_out: str | None, target: Path
 ) -> None:
-    tell_of_memory(model)
+    tell_of_hooks(model)
     if _adapters.is_adapted(model):
         _adapters.save_adapted(model, directory, left_out, place=target)
     else:

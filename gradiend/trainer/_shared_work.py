@@ -46,7 +46,7 @@ from gradiend.util.logging import get_logger
 logger = get_logger(__name__)
 
 GLANCES_SHARE = 4
-"""The rows of glances may take one part in so many of `kept_gradients_size`, in memory."""
+"""In memory, the rows of glances may take `kept_gradients_size` divided by this number."""
 MOST_BYTES = 2**29
 """Largest size in bytes of the gradients of one pass; the other words of a batch take further passes."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from gradiend import comparison
 from gradiend.comparison import ComparisonResult
 from gradiend.evaluator._goals import as_probability, goal_entries, require_trained
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.trainer.multi_seed import FILES, with_own_places
+from gradiend.trainer.multi_seed import FILES, FOLDERS, with_own_places
 from gradiend.trainer.trainer import Trainer
 from gradiend.util._display import Shown, Table, number, with_interval
 from gradiend.util._files import write_csv
@@ -145,14 +146,12 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         """
         if not all(callable(getattr(type(one), name, None)) for one in self._trainers.values()):
             raise AttributeError(f"The trainers have no method {name!r}.{nearest(name, dir(Trainer))}")
-        files = (*FILES, "path") if name == "export_delta" else FILES
 
         def do(key: str, trainer: Trainer) -> Any:
-            own = with_own_places(kwargs, safe_name(key), files)
-            if name == "push_to_hub":
-                # At the top of a repository there is room for one model.
-                own["subfolder"] = "/".join(filter(None, [kwargs.get("subfolder"), safe_name(key)]))
-            return getattr(_asked(trainer, name), name)(*args, **own)
+            method = getattr(_asked(trainer, name), name)
+            rest, given = _named(method, args, kwargs)
+            own = _own_places(name, given, safe_name(key))
+            return method(*rest, **own)
 
         return self._each(name, do, self._untrained)
 
@@ -370,6 +369,35 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         note = "\n".join(f"{name}: {why}" for name, why in self.failures.items())
         headline = f"{type(self).__name__}: {len(self)} trainers"
         return headline, [Table("", ["id", "classes", "state", "converged", "correlation"], rows, note)]
+
+
+def _named(
+    method: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Sequence[Any], dict[str, Any]]:
+    """(arguments without a name, arguments by their names) of a call."""
+    parameters = inspect.signature(method).parameters.values()
+    names = [one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    named = dict(zip(names, args, strict=False))
+    if twice := named.keys() & kwargs.keys():
+        raise TypeError(f"{method.__name__}() got {', '.join(sorted(twice))} twice, by its place and by its name.")
+    return args[len(named) :], {**named, **kwargs}
+
+
+def _own_places(method: str, given: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The arguments of a method for the trainer with this name, which writes to files and folders of its own."""
+    files: Sequence[str] = FILES
+    folders: Sequence[str] = FOLDERS
+    if method == "train_decoder_only_mlm_head":
+        folders = (*FOLDERS, "output")
+    elif method == "export_delta" and given.get("path"):
+        # One delta may have a file; several have a folder.
+        is_file = Path(given["path"]).suffix == ".safetensors"
+        files, folders = (*FILES, "path"), FOLDERS if is_file else (*FOLDERS, "path")
+    own = with_own_places(given, name, files=files, folders=folders)
+    if method == "push_to_hub":
+        # At the top of a repository there is room for one model.
+        own["subfolder"] = "/".join(filter(None, [given.get("subfolder"), name]))
+    return own
 
 
 def noted(error: BaseException) -> BaseException:

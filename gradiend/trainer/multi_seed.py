@@ -48,19 +48,21 @@ OTHER_REWRITES = (
 """Why the aggregated result of a decoder evaluation has no rewrite."""
 
 
-def with_own_places(given: Mapping[str, Any], name: str, files: Sequence[str] = FILES) -> dict[str, Any]:
+def with_own_places(
+    given: Mapping[str, Any], name: str, *, files: Sequence[str] = FILES, folders: Sequence[str] = FOLDERS
+) -> dict[str, Any]:
     """The keywords of a call for one of several seeds or trainers, none of which may overwrite files of another.
 
-    The file `x.png` becomes `x_<name>.png`, and a folder becomes its subfolder `<name>`. `files` are the arguments that
-    name a file.
+    The file `x.png` becomes `x_<name>.png`, and a folder becomes its subfolder `<name>`. `files` and `folders` are the
+    arguments that name a file or a folder; `folders` wins.
     """
     own = dict(given)
     for key, value in given.items():
         if key in NESTED and isinstance(value, Mapping):
-            own[key] = with_own_places(value, name, files)
+            own[key] = with_own_places(value, name)
         elif isinstance(value, (str, Path)) and value != "":
             place = Path(value)
-            if key in FOLDERS:
+            if key in folders:
                 own[key] = str(place / name)
             elif key in files:
                 own[key] = str(place.with_name(f"{place.stem}_{name}{place.suffix}"))

@@ -13,6 +13,7 @@ import pandas as pd
 from typing_extensions import Self
 
 from gradiend.comparison import ClosedForm, ComparisonResult, closed_form
+from gradiend.data.unified._schema import class_name
 from gradiend.trainer._pairs import (
     PositiveFeatureDefinition,
     SuitePairDefinition,
@@ -123,7 +124,7 @@ class TrainerSuite(TrainerCollection):
             raise ValueError(f"A suite needs at least two classes: name them with target_classes=[…]; got {named}.")
         if len(set(named)) != len(named):
             raise ValueError(f"target_classes must be distinct; got {named}.")
-        return [str(name) for name in named]
+        return [class_name(name) for name in named]
 
     def _add_child(self, pair: SuitePairDefinition) -> None:
         name = pair.child_id or self._id_of(*pair.target_classes)
@@ -301,7 +302,7 @@ class SymmetricTrainerSuite(TrainerSuite):
         if definitions is not None:
             made = list(definitions)
         elif pairs is not None:
-            made = [SuitePairDefinition(sorted(map(str, pair))) for pair in pairs]
+            made = [SuitePairDefinition(sorted(map(class_name, pair))) for pair in pairs]
         else:
             made = [SuitePairDefinition(pair) for pair in itertools.combinations(classes, 2)]
         for pair in made:

@@ -739,7 +739,7 @@ class Trainer(Shown, FeatureLearningDefinition):
     def estimate_memory(self, *, layout: Layout | None = None, **training_args_overrides: Any) -> MemoryEstimate:
         """The memory that `train()` will need on each device, beyond what this process holds now.
 
-        The base model is loaded, unless it is in memory, and runs two of the longest training examples.
+        The model is made as `train()` would make it, and runs two of the longest training examples.
 
         Args:
             layout: Other devices than those of this call, such as `gradiend.trainer.Layout("sharded", 4)`.

@@ -22,12 +22,13 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 from gradiend.util._bits import add_bits, digest_files, digest_weights
 from gradiend.util._cache import CACHE_FORMAT, SETTINGS, Fingerprint
 from gradiend.util._files import digest_text, new_digest, read_json
-from gradiend.util._in_memory import class_name, found_in_memory
+from gradiend.util._hooks import hooks_of
 from gradiend.util._isolation import exclusive, plain_modes
 from gradiend.util.paths import ADAPTER_CONFIG, CONFIG_FILE, FILES, FINGERPRINT_FILE, TRAINING, model_files
 
 _UNREAD = {TRAINING, FINGERPRINT_FILE}
 """Files of a checkpoint that do not change what the model computes."""
+HOOKS = "hooks of the base model"
 _UNUSED_SETTINGS = (
     "_*", "*dropout*", "*_pdrop", "initializer_*", "*_token_id", "output_*", "id2label", "label2id", "problem_type",
     "classifier_*", "summary_*", "architectures", "auto_map", "chunk_size_feed_forward", "dtype", "torch_dtype",
@@ -120,14 +121,14 @@ class WithConfig(Protocol):
 def settings_of(base_model: Any) -> dict[str, Any]:
     """The class of a base model and the settings of its config that its predictions depend on; {} without a config.
 
-    Models of equal weights may differ in these: `is_decoder=True`, other attention heads, a scaled rotation. What the
-    model has in memory alone, such as a hook, is a setting too (see `found_in_memory`).
+    Models of equal weights may differ in these: `is_decoder=True`, other attention heads, a scaled rotation.
     """
     config = base_model.config if isinstance(base_model, WithConfig) else None
     if not isinstance(config, PreTrainedConfig):
         return {}
-    used = {"class": class_name(base_model), **_used_settings(config.to_dict())}
-    used |= dict.fromkeys(found_in_memory(base_model), True)
+    # FSDP makes a class of its own from that of a model that it shards.
+    kind = next(one.__name__ for one in type(base_model).__mro__ if not one.__name__.startswith("FSDP"))
+    used = {"class": kind, **_used_settings(config.to_dict())}
     return dict(json.loads(json.dumps(used, sort_keys=True, default=repr)))
 
 
@@ -141,11 +142,11 @@ def _used_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_part(base_model: Any) -> Fingerprint:
-    """`settings_of` a base model in memory, as a part of a fingerprint; {} for one without a config, or for a name."""
+    """`settings_of` a base model in memory, and its hooks if it has any, as parts of a fingerprint; {} for a name."""
     if has_gradiend(base_model):
         base_model = base_model.base_model
-    settings = settings_of(base_model)
-    return {SETTINGS: digest_json(settings)} if settings else {}
+    settings, hooks = settings_of(base_model), hooks_of(base_model)
+    return {**({SETTINGS: digest_json(settings)} if settings else {}), **({HOOKS: hooks} if hooks else {})}
 
 
 def base_model_digest(base_model: Any) -> str:

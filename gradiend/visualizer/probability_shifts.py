@@ -155,8 +155,8 @@ class ShiftCurves:
     selected: tuple[Selected, ...]
     score: str
     """Name of the score by which candidates were judged."""
-    limit: float
-    """The share of the base model's score that a candidate must keep."""
+    limit: float | None
+    """The share of the base model's score that a candidate must keep; None if the choice asked for none."""
 
     def series(self, value: Callable[[GridPoint], float | None]) -> list[list[tuple[float, float]]]:
         """Return sorted (step, value) of the points of each |feature factor|, with the base model at 0."""
@@ -215,8 +215,10 @@ def shift_curves(
             "evaluate_decoder(plot=True) fills in."
         )
     selected = _selected(results, classes, target_classes, strengthen)
-    limits = [one["least_share"] for one in results.values() if isinstance(one, Mapping) and "least_share" in one]
-    score, limit = LIKELIHOOD if by_ratio else "LMS", limits[0] if limits else LMS_RATIO
+    summaries = [one for one in results.values() if isinstance(one, Mapping) and ("why" in one or "reason" in one)]
+    # Results of other tools do not say what the choice asked for; a share of 0 asks for nothing.
+    limit = (summaries[0].get("least_share") or None) if summaries else LMS_RATIO
+    score = LIKELIHOOD if by_ratio else "LMS"
     return ShiftCurves(base, moved, tuple(classes), tuple(datasets), selected, score, limit)
 
 
@@ -305,26 +307,25 @@ def _draw_lms(ax: Axes, curves: ShiftCurves) -> list[Line2D]:
         top = _highest(ax.lines)
         ax.set_ylim(0.0, 1.12 * top if top > 0 else 1.0)
         return []
-    base, limit = curves.base_lms, 100 * curves.limit
+    base, limit = curves.base_lms, None if curves.limit is None else 100 * curves.limit
+    least = 100.0 if limit is None else limit
 
     def per_cent(point: GridPoint) -> float | None:
         return None if point.lms is None else 100 * point.lms / base
 
     _draw_series(ax, curves, per_cent, color=REFERENCE_COLOR, label=curves.score, marker="o")
     shares = [share for point in curves.points if (share := per_cent(point)) is not None]
-    floor = max(limit - LMS_BELOW, min([limit, *shares]) - LMS_MARGIN)
+    floor = max(least - LMS_BELOW, min([least, *shares]) - LMS_MARGIN)
     ax.set_ylim(floor, max([100.0, *shares]) + LMS_MARGIN)
     below = [point.step for point in curves.points if point.lms is not None and 100 * point.lms / base < floor]
     if below:
         ax.plot(below, [floor] * len(below), color=REFERENCE_COLOR, linestyle="none", marker="v", clip_on=False)
     ax.set_ylabel(f"{curves.score}, % of base")
-    return [
-        ax.axhline(100.0, color=REFERENCE_COLOR, linestyle=BASE_STYLE, linewidth=1.0, label="base model"),
-        ax.axhline(
-            limit, color="#CC0000", linestyle=":", linewidth=1.3,
-            label=f"{limit:g}% of the base model's {curves.score}\n(hollow points are below, triangles far below)",
-        ),
-    ]  # fmt: skip
+    lines = [ax.axhline(100.0, color=REFERENCE_COLOR, linestyle=BASE_STYLE, linewidth=1.0, label="base model")]
+    if limit is not None:
+        label = f"{limit:g}% of the base model's {curves.score}\n(hollow points are below, triangles far below)"
+        lines.append(ax.axhline(limit, color="#CC0000", linestyle=":", linewidth=1.3, label=label))
+    return lines
 
 
 def _draw_dataset(ax: Axes, curves: ShiftCurves, dataset: str, colors: Mapping[str, str]) -> list[Line2D]:
@@ -364,7 +365,9 @@ def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
 
 
 def _keeps_lms(point: GridPoint, curves: ShiftCurves) -> bool:
-    return point.lms is None or curves.base_lms is None or point.lms >= curves.limit * curves.base_lms
+    if point.lms is None or curves.base_lms is None or curves.limit is None:
+        return True
+    return point.lms >= curves.limit * curves.base_lms
 
 
 def _highest(lines: Iterable[Line2D]) -> float:

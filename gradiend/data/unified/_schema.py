@@ -223,10 +223,9 @@ def class_column(frame: pd.DataFrame, column: str, where: str = "") -> pd.Series
     """Read a column of class names, which must be there once and complete."""
     require_columns(frame, [column], where)
     values = frame[column]
-    if not isinstance(values.dtype, pd.StringDtype):
-        names = [
-            class_name(one) if isinstance(one, datetime | timedelta) and not pd.isna(one) else one for one in values
-        ]
+    times = [isinstance(one, datetime | timedelta) and not pd.isna(one) for one in values]
+    if any(times):
+        names = [class_name(one) if is_time else one for one, is_time in zip(values, times, strict=True)]
         values = pd.Series(names, values.index, dtype=object)
     return require_values(values, f"class in {column!r}", where)
 
@@ -282,7 +281,9 @@ def usual_placeholder(texts: pd.Series, own: str, where: str = "", *, usual_too:
                 f"{first.iloc[0][:60]!r}."
             )
     written = [text.replace(own, PLACEHOLDER) if isinstance(text, str) else text for text in texts]
-    return pd.Series(written, texts.index, texts.dtype)
+    # A changed text is none of the categories of its column.
+    dtype = object if isinstance(texts.dtype, pd.CategoricalDtype) else texts.dtype
+    return pd.Series(written, texts.index, dtype)
 
 
 def usual_frame(

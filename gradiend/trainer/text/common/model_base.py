@@ -34,7 +34,6 @@ from gradiend.trainer.text.common._instruct import InstructTokenizerWrapper
 from gradiend.util import PLACEHOLDER
 from gradiend.util._digest import cached_revision, tokenizer_digest
 from gradiend.util._files import weights_size
-from gradiend.util._in_memory import tell_of_memory
 from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import resolve_keywords
 from gradiend.util._processes import by_first
@@ -56,7 +55,7 @@ PROBE_TEXT = f"a {PLACEHOLDER} b"
 
 
 word_tokenizer = objective_of
-"""A second name of `objective_of`."""
+"""The former name of `objective_of`."""
 
 
 class TextModelWithGradiend(ModelWithGradiend):
@@ -155,7 +154,6 @@ class TextModelWithGradiend(ModelWithGradiend):
     def _stores_base(self) -> bool:
         """Whether a checkpoint must hold the base model's weights: no name loads them, and they are not too large."""
         name, now = self._recorded_base, self._base_digest()
-        tell_of_memory(self.base_model)
         size = weights_size(self.base_model)
         if size <= LARGEST_STORED:
             there = self._loads(name, lambda: self._digest_by_name(name)) if name else None

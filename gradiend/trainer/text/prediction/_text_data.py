@@ -16,7 +16,7 @@ from gradiend.data.text._preprocess import LONG_CHARACTERS
 from gradiend.data.unified import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED, UNIFIED_SPLIT
 from gradiend.data.unified._casing import own_spellings
 from gradiend.data.unified._parsed_tables import of_other_class
-from gradiend.data.unified._schema import listed, rows_by_split, usual_data, usual_frame, usual_texts
+from gradiend.data.unified._schema import class_name, listed, rows_by_split, usual_data, usual_frame, usual_texts
 from gradiend.data.unified._word_splits import HELD_OUT, Division, divided
 from gradiend.evaluator._goals import check_class_names
 from gradiend.evaluator.encoder import EncoderData
@@ -103,7 +103,7 @@ class TextData(Modality):
         if self.config.all_classes is not None:
             return list(self.config.all_classes)
         if self.config.class_merge_map is not None:
-            return list(dict.fromkeys([*map(str, self.config.class_merge_map), *(self.config.pair() or ())]))
+            return list(dict.fromkeys([*map(class_name, self.config.class_merge_map), *(self.config.pair() or ())]))
         return unified.classes_in(self._data, self.config.columns())
 
     @property
@@ -187,8 +187,8 @@ class TextData(Modality):
         columns = self.config.columns()
         tables = data.values() if isinstance(data, Mapping) else [data]
         with_others = [table for table in tables if columns.alternative_class in table]
-        others = {str(name) for table in with_others for name in table[columns.alternative_class].dropna()}
-        known = [*found, *sorted(others - set(found)), *map(str, self.config.class_merge_map or ())]
+        others = {class_name(name) for table in with_others for name in table[columns.alternative_class].dropna()}
+        known = [*found, *sorted(others - set(found)), *map(class_name, self.config.class_merge_map or ())]
         for name in self.config.all_classes:
             if name not in known:
                 raise ValueError(
