@@ -1,4 +1,7 @@
-"""A base model together with the GRADIEND that reads its gradients and rewrites its weights."""
+"""A base model together with the GRADIEND that reads its gradients and rewrites its weights.
+
+The file is one documented class; a third of it says what the methods do.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ from gradiend.util._checks import require_path
 from gradiend.util._digest import cached_revision
 from gradiend.util._display import Shown, Table, facts
 from gradiend.util._files import remove
-from gradiend.util._hooks import listed_hooks, tell_of_hooks
+from gradiend.util._hooks import tell_of_hooks, tell_of_lost_hooks
 from gradiend.util._imports import LATER
 from gradiend.util._isolation import plain_modes
 from gradiend.util._keywords import strict_methods
@@ -467,14 +470,8 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
             self._loaded[self._recorded_base] = now
         if trained_on is None:
             return
-        if lost := [hook for hook in trained_on.hooks if hook not in now.hooks]:
-            logger.warning(
-                "The GRADIEND in %s was trained on a base model with hooks, or functions in place of a forward, that "
-                "this one lacks: %s. If they change what it predicts, give the model that has them as base_model=.",
-                directory, listed_hooks(lost),
-            )  # fmt: skip
-        changed = now.differences(trained_on)
-        if not changed:
+        tell_of_lost_hooks(trained_on.hooks, now.hooks, directory)
+        if not (changed := now.differences(trained_on)):
             return
         message = (
             f"The base model {self.name_or_path!r} is not the one that the GRADIEND in {directory} was trained on: "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any
 from weakref import WeakSet
@@ -49,11 +50,6 @@ def _package(function: Any) -> str:
     return str(module).partition(".")[0]
 
 
-def listed_hooks(hooks: Sequence[str]) -> str:
-    """Up to three hooks, for messages."""
-    return ", ".join([*hooks[:3], *([f"and {len(hooks) - 3} more"] if len(hooks) > 3 else [])])
-
-
 def tell_of_hooks(base_model: Any) -> None:
     """Warn, once for each model, that files do not hold its hooks."""
     if not isinstance(base_model, nn.Module) or base_model in _told or not (hooks := hooks_of(base_model)):
@@ -63,5 +59,19 @@ def tell_of_hooks(base_model: Any) -> None:
         "The base model has hooks, or functions in place of a forward, which no file holds: %s. If they change what it "
         "predicts, give this model as base_model= when its GRADIEND is loaded, and expect other predictions of a saved "
         "rewrite.",
-        listed_hooks(hooks),
+        _listed(hooks),
     )
+
+
+def tell_of_lost_hooks(before: Sequence[str], now: Collection[str], directory: Path) -> None:
+    """Warn of the hooks that a base model had when the GRADIEND in `directory` was saved, and does not have now."""
+    if lost := [hook for hook in before if hook not in now]:
+        logger.warning(
+            "The GRADIEND in %s was trained on a base model with hooks, or functions in place of a forward, that this "
+            "one lacks: %s. If they change what it predicts, give the model that has them as base_model=.",
+            directory, _listed(lost),
+        )  # fmt: skip
+
+
+def _listed(hooks: Sequence[str]) -> str:
+    return ", ".join([*hooks[:3], *([f"and {len(hooks) - 3} more"] if len(hooks) > 3 else [])])
