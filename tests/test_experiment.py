@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from gradiend import TextFilterConfig, TextPredictionDataCreator, TextPredictionTrainer, TrainingArguments
 from gradiend.cli import main
 from gradiend.cli._commands import app
+from gradiend.cli._output import _told
 from gradiend.demo import model_path, sentences
 from gradiend.experiment import (
     ExperimentRun,
@@ -278,6 +280,13 @@ def test_weakening_is_told_as_the_probability_of_the_class(run, folder, tmp_path
     rewritten = describe(tmp_path / "rewritten" / "3SG_weaken")
     assert (rewritten["goal"], rewritten["measured"]) == ("weaken 3SG", f"P(3SG) on texts of 3SG: {before} → {after}")
     assert describe(tmp_path / "deltas" / "balance.safetensors")["goal"] == "balance"
+
+
+def test_a_class_whose_name_ends_like_the_key_of_weakening_is_told_as_a_class():
+    trainer = SimpleNamespace(target_classes=("he_weaken", "she"), strengthens_on_other_classes=True)
+    run = SimpleNamespace(trainer=trainer)
+    assert _told(run, "he_weaken") == ("he_weaken", "P(he_weaken) on she texts")
+    assert _told(run, "he_weaken_weaken") == ("weaken he_weaken", "P(he_weaken) on he_weaken texts")
 
 
 def test_the_record_says_how_it_was_made(run):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradiend.util import BALANCE
+from gradiend.util import BALANCE, WEAKENED
 from gradiend.util._keywords import nearest, nearest_first
 from gradiend.visualizer._output import USUAL, FigureOptions, Run, checked_output, marked, plot_keywords
 from gradiend.visualizer._style import (
@@ -231,7 +231,7 @@ def _point(entry: Mapping[str, Any], factor: float, rate: float, by_ratio: bool)
 def _selected(
     results: Mapping[str, Any], classes: Sequence[str], wanted: Sequence[str] | None, strengthen: bool
 ) -> tuple[Selected, ...]:
-    suffix = "" if strengthen else "_weaken"
+    suffix = "" if strengthen else WEAKENED
     chosen = []
     for name in classes if wanted is None else wanted:
         summary = results.get(f"{name}{suffix}")
