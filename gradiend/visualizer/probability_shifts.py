@@ -248,7 +248,11 @@ def _selected(
             continue
         factor, rate = float(summary["feature_factor"]), float(summary["learning_rate"])
         score = summary["likelihood_ratio"]["value"] if "scored_until" in summary else summary.get("lms")
-        chosen.append(Selected(factor, rate, score, name, strengthen, summary.get("value")))
+        value = summary.get("value")
+        if value is not None and not strengthen:
+            # The result holds 1 − P(class), and the panels show P(class).
+            value = 1 - value
+        chosen.append(Selected(factor, rate, score, name, strengthen, value))
     return tuple(chosen)
 
 
