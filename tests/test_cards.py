@@ -7,6 +7,7 @@ import shutil
 import socket
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import tiny_data
 from huggingface_hub import ModelCard
@@ -240,14 +241,52 @@ def test_the_size_counts_the_parameters_of_which_something_is_left(run, tmp_path
     assert describe(tmp_path)["parameters"] == parameters
 
 
-def test_the_metadata_say_on_which_texts_a_number_was_measured(run):
-    folder = Path(run[1].model_path)
-    results = ModelCard((folder / "README.md").read_text("utf-8")).data.eval_results
-    texts = {one.metric_type: one.dataset_name for one in results}
-    assert texts == {
-        "correlation": "The test split of the training data", "probability": "The test split of the training data",
-        "ratio": "Neutral texts", "gap": "Texts that fit all classes",
+TEST, FILLED = "The test split of the training data", "The test split of the training data, with the words filled in"
+
+
+def texts_of(card):
+    """Kind of number → (name, split) of the texts in the metadata of a card, which may be a folder's."""
+    text = card if isinstance(card, str) else (card / "README.md").read_text("utf-8")
+    return {one.metric_type: (one.dataset_name, one.dataset_split) for one in ModelCard(text).data.eval_results}
+
+
+def test_the_metadata_say_on_which_texts_a_number_was_measured(run, tmp_path):
+    texts = {
+        "correlation": (TEST, "test"), "probability": (TEST, "test"), "ratio": (FILLED, "test"),
+        "gap": ("Texts that fit all classes", None),
     }  # fmt: skip
+    found = folders(run)
+    assert texts_of(found["checkpoint"]) == texts
+    of_a_rewrite = {kind: texts[kind] for kind in ("probability", "ratio")}
+    assert texts_of(found["rewrite"]) == texts_of(found["delta"]) == of_a_rewrite
+    # What an earlier version noted does not say it.
+    old = shutil.copytree(found["checkpoint"], tmp_path / "old")
+    goals = read_facts(old)["goals"]
+    without = {key: {n: v for n, v in goals[key].items() if n not in ("splits", "has_neutral_texts")} for key in goals}
+    add_facts(old, {"goals": without})
+    assert texts_of(card_of(old)) == {**texts, "probability": ("Not recorded", None), "ratio": ("Not recorded", None)}
+
+
+def test_the_metadata_name_other_splits_and_neutral_texts(tmp_path):
+    trainer = tiny_data.trainer(tiny_data.save_bert(tmp_path / "base"), {"experiment_dir": str(tmp_path / "run")})
+    folder = Path(trainer.train().model_path)
+    asked = {"lrs": [1.0], "selector": LMSThresholdPolicy(ratio=0.0), "target_class": "SG"}
+    neutral = pd.DataFrame({"text": BALANCE_TEXTS})
+    validation = "The validation split of the training data"
+    for given, rows, other in [
+        ({"split": "val"}, (validation, "validation"), (f"{validation}, with the words filled in", "validation")),
+        ({"split": ["test", "val"], "neutral_df": neutral},
+         ("The splits test, validation of the training data", None), ("Neutral texts", None)),
+        ({"split": "all", "neutral_df": neutral}, ("All splits of the training data", None), ("Neutral texts", None)),
+        ({"training_like_df": trainer.modality.rows("test")}, ("Not recorded", None), ("Not recorded", None)),
+    ]:  # fmt: skip
+        results = trainer.evaluate_decoder(**asked, **given)
+        assert texts_of(folder) == {"probability": rows, "ratio": other}
+        sentence = "texts." if rows[0] == "Not recorded" else f"{rows[0][0].lower()}{rows[0][1:]}."
+        assert f"as a mean over {sentence}" in (folder / "README.md").read_text("utf-8")
+    other = {**results, "SG": {**results["SG"], "value": 0.5}}
+    place = trainer.rewrite_base_model(other, strengthen="SG", output_dir=str(tmp_path / "out"))
+    assert texts_of(Path(place)) == {"probability": ("Not recorded", None), "ratio": ("Not recorded", None)}
 
 
 def test_a_card_that_cannot_be_written_costs_nothing(tmp_path, caplog):

@@ -1,9 +1,11 @@
 """What objects show in a shell and in a notebook: whole texts, escaping, and what results stay: dicts."""
 
 import copy
+import dataclasses
 import html
 import json
 import pickle
+import re
 import sys
 
 import pandas as pd
@@ -93,6 +95,21 @@ def search() -> LRSearchResult:
 def memory() -> MemoryEstimate:
     uses = (MemoryUse("base model", "cpu", 2**30, held=True), MemoryUse("GRADIEND weights", "cpu", 2**29))
     return MemoryEstimate({"training steps": (*uses, MemoryUse("activations", "cpu", 2**20))}, 1234)
+
+
+GOALS = {"goals": {"SG_weaken": {}}}
+
+
+@pytest.mark.parametrize(
+    ("choice", "told"),
+    [(RewriteChoice("SG", "weaken", value=0.983), ["weaken SG", "0.017"]),
+     (RewriteChoice("SG", "weaken", value=0.983, facts=GOALS), ["weaken SG", "0.017"]),
+     (RewriteChoice("score", "weaken", value=0.983, facts={"goals": {}}), ["weaken score", "0.983"]),
+     (RewriteChoice("balance", "balance", value=0.25), ["balance", "0.250"])],
+)  # fmt: skip
+def test_a_record_says_the_probability_of_a_weakened_class(choice, told):
+    text = str(dataclasses.replace(record(), choice=choice))
+    assert re.search(rf"goal +{told[0]}\n *value +{told[1]}\n", text)
 
 
 def record() -> RewriteRecord:

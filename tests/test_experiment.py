@@ -1,5 +1,6 @@
 """A whole experiment: the same numbers by file, flags and Python; done once; stopped and gone on; recorded."""
 
+import dataclasses
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from safetensors.torch import load_file
 from gradiend import TextFilterConfig, TextPredictionDataCreator, TextPredictionTrainer, TrainingArguments
 from gradiend.cli import main
 from gradiend.cli._commands import app
+from gradiend.cli._output import _told
 from gradiend.demo import model_path, sentences
 from gradiend.experiment import (
     ExperimentRun,
@@ -27,6 +30,8 @@ from gradiend.experiment import (
     read_record,
     run_experiment,
 )
+from gradiend.model import read_rewrite_record
+from gradiend.model._rewrite_files import write_rewrite_record
 
 CLASSES = {"3SG": ["he", "she", "it"], "3PL": ["they"]}
 BALANCE = ["That evening [MASK] went home.", "In the end [MASK] won.", "At noon [MASK] had a rest."]
@@ -276,8 +281,25 @@ def test_weakening_is_told_as_the_probability_of_the_class(run, folder, tmp_path
     assert re.search(rf"weaken 3SG .* {before} +{after} ", table)
     assert describe(tmp_path)["goal 3SG_weaken"].startswith(f"{before} → {after} ")
     rewritten = describe(tmp_path / "rewritten" / "3SG_weaken")
-    assert (rewritten["goal"], rewritten["measured"]) == ("weaken 3SG", f"P(3SG) on texts of 3SG: {before} → {after}")
+    assert [rewritten[name] for name in ("goal", "measured", "of", "before")] == [
+        "weaken 3SG", 1 - found["value"], "P(3SG) on texts of 3SG", 1 - found["base"]
+    ]  # fmt: skip
     assert describe(tmp_path / "deltas" / "balance.safetensors")["goal"] == "balance"
+    place = tmp_path / "rewritten" / "3SG_weaken"
+    record = read_rewrite_record(place)
+    assert record.choice is not None
+    write_rewrite_record(place, dataclasses.replace(record, choice=dataclasses.replace(record.choice, facts=None)))
+    assert describe(place)["measured"] == 1 - found["value"]
+    write_rewrite_record(place, dataclasses.replace(record, choice=dataclasses.replace(record.choice, value=None)))
+    assert describe(place)["measured"] is None
+    assert "of" not in describe(place)
+
+
+def test_a_class_whose_name_ends_like_the_key_of_weakening_is_told_as_a_class():
+    trainer = SimpleNamespace(target_classes=("he_weaken", "she"), strengthens_on_other_classes=True)
+    run = SimpleNamespace(trainer=trainer)
+    assert _told(run, "he_weaken") == ("he_weaken", "P(he_weaken) on she texts")
+    assert _told(run, "he_weaken_weaken") == ("weaken he_weaken", "P(he_weaken) on he_weaken texts")
 
 
 def test_the_record_says_how_it_was_made(run):

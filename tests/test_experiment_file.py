@@ -127,6 +127,10 @@ FAULTS = {
     TEXT + "{base_data: a.txt, feature_targets: {he: [x], she: [y]}}\ndelta: {weaken: [he]}\n": [
         "x.yaml:4:17: delta.weaken has 'he', for which no step is looked for: evaluate.decoder.weaken is empty."
     ],
+    TEXT + "{base_data: a.txt, feature_targets: {he: [x], she: [y]}}\n"
+    "evaluate: {decoder: {strengthen: [], weaken: [he]}}\ndelta: {strengthen: [he]}\n": [
+        "x.yaml:5:21: delta.strengthen has 'he', for which no step is looked for: evaluate.decoder.strengthen is empty."
+    ],
     ROWS + "rewrite: {}\nevaluate: {decoder: null}\n": [
         "x.yaml:4:10: rewrite and delta need evaluate.decoder, which finds the step: it is null."
     ],

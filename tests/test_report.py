@@ -316,13 +316,25 @@ def test_weakening_is_told_as_the_probability_of_the_class(run, page):
     assert row[3].split()[0] == number(1 - found["value"])
 
 
-def test_a_metric_of_ones_own_is_not_called_a_probability(run, tmp_path):
+@pytest.mark.parametrize("strengthen", [True, False])
+def test_a_metric_of_ones_own_is_not_called_a_probability(run, tmp_path, strengthen):
     found = run.decoder[SG]
-    grid = {key: {**entry, "score": 0.5} for key, entry in run.decoder["grid"].items() if "balance" not in entry}
-    own = {name: found[name] for name in ("value", "base_value", "learning_rate", "feature_factor", "lms", "why")}
+    grid = {key: {**entry, "score": 0.4} for key, entry in run.decoder["grid"].items() if "balance" not in entry}
+    own = {name: found[name] for name in ("learning_rate", "feature_factor", "lms", "why")}
+    own |= {"strengthen": strengthen, "base_value": 0.3, "value": 0.4}
     page = read(write_report(tmp_path / "x.html", run.trainer, decoder={"score": own, "grid": grid}))
-    assert cells(section(page, "verdict").all("table")[0])[1][:2] == ["towards score", "score"]
+    row = cells(section(page, "verdict").all("table")[0])[1]
+    assert [cell.strip() for cell in row[:4]] == ["score", "score", "0.300", "0.400"]
     assert section(page, "steps").all("figcaption")[0].text == "score"
+    steps = cells(section(page, "steps").all("table")[0])[1:]
+    assert {step[2] for step in steps} == {"0.4000"}
+
+
+def test_a_metric_of_ones_own_without_a_step_is_not_called_a_probability(run, tmp_path):
+    nothing = dict.fromkeys(("value", "feature_factor", "learning_rate", "id", "lms"))
+    own = {**nothing, "strengthen": True, "base_lms": 0.5, "reason": "No step.", "base_value": 0.3}
+    page = read(write_report(tmp_path / "x.html", run.trainer, decoder={"score": own, "grid": run.decoder["grid"]}))
+    assert cells(section(page, "verdict").all("table")[0])[1][:2] == ["score", "score"]
 
 
 def test_weakening_is_told_alike_beside_other_runs(run, tmp_path):
@@ -340,9 +352,11 @@ def test_weakening_is_told_alike_beside_other_runs(run, tmp_path):
 
 
 def test_the_kept_share_and_its_interval_have_one_unit(run, page):
-    for row in cells(section(page, "verdict").all("table")[0])[1:]:
-        share, *ends = (float(one) for one in re.findall(r"[0-9.]+", row[6]))
-        assert not ends or ends[0] <= share <= ends[1]
+    rows = cells(section(page, "verdict").all("table")[0])[1:]
+    kept = [[float(one) for one in re.findall(r"[0-9.]+", row[6])] for row in rows]
+    with_interval = [numbers for numbers in kept if len(numbers) > 1]
+    assert with_interval
+    assert all(low <= share <= high for share, low, high in with_interval)
 
 
 def test_every_encoding_is_a_point_with_its_text(run, page):

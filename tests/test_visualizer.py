@@ -607,6 +607,11 @@ class TestProbabilityShifts:
             "selected, she strengthened: factor +1, lr 0.02\n(value 0.500, LMS 0.390)",
         ]
 
+    def test_a_weakened_class_is_marked_with_its_probability(self) -> None:
+        dec = results(he_weaken={**summary(1.0, 0.01), "value": 0.983})
+        figure = shift_figure(shift_curves(dec["grid"], dec, strengthen=False))
+        assert legend_labels(figure)[-1].startswith("selected, he weakened: factor +1, lr 0.01\n(value 0.017, ")
+
     def test_the_limit_is_that_of_the_choice(self) -> None:
         dec = results(he={**summary(-1.0, 0.01), "least_share": 0.9, "why": "…"})
         figure = shift_figure(shift_curves(dec["grid"], dec))

@@ -110,11 +110,14 @@ def _told(run: ExperimentRun, goal: str) -> tuple[str, str]:
     """(the goal in words, what was measured)."""
     if goal == "balance":
         return "neither class", "gap on balance texts"
-    name, weaken = goal.removesuffix("_weaken"), goal.endswith("_weaken")
+    from gradiend.evaluator._goals import weakened_class  # noqa: PLC0415 - it needs torch
+
     classes = run.trainer.target_classes
-    other = next((one for one in classes if one != name), name)
-    on = other if run.trainer.strengthens_on_other_classes and not weaken else name
-    return f"{'weaken ' if weaken else ''}{name}", f"P({name}) on {on} texts"
+    weakened = weakened_class(goal, classes)
+    if weakened is not None:
+        return f"weaken {weakened}", f"P({weakened}) on {weakened} texts"
+    other = next((one for one in classes if one != goal), goal)
+    return goal, f"P({goal}) on {other if run.trainer.strengthens_on_other_classes else goal} texts"
 
 
 def print_plan(plan: Plan) -> None:

@@ -9,13 +9,11 @@ from typing import Any
 from gradiend.evaluator._selection import BASE, Candidate, is_scored, lms_of, numbers_of
 from gradiend.model._context import moving_factor
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.util import BALANCE
+from gradiend.util import BALANCE, WEAKENED
 from gradiend.util._cache import FINGERPRINT, CachePolicy, parse_policy
 
 RESULT_KEYS = ("grid", "summary", "plot_path", "plot_paths", FINGERPRINT)
 """The keys of decoder results, in memory and in files, that hold no summary."""
-WEAKENED = "_weaken"
-"""What follows the name of a class in the key of the goal that makes the class less likely."""
 SUFFIXES = (WEAKENED, "_factual")
 """Endings that turn the name of a class into the key of a metric."""
 

@@ -37,6 +37,7 @@ from gradiend.evaluator._selection import (
 )
 from gradiend.model._rewriting import temporarily_updated
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.util import WEAKENED
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, Cache, Fingerprint
 from gradiend.util._digest import digest_json, frame_part, model_parts, restore_tuple_keys_recursively, tokenizer_of
@@ -404,7 +405,7 @@ def _joined(entry: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any
 
 def _stats_files(experiment_dir: str, name: str) -> list[Path]:
     """The files of a summary: for a weakened class under two names, with and without `_weaken`."""
-    paths = [resolve_decoder_stats_path(experiment_dir, metric_name=n) for n in {name, name.removesuffix("_weaken")}]
+    paths = [resolve_decoder_stats_path(experiment_dir, metric_name=n) for n in {name, name.removesuffix(WEAKENED)}]
     return [Path(path) for path in paths if path is not None]
 
 

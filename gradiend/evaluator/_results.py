@@ -8,7 +8,7 @@ from typing import Any
 
 from gradiend.evaluator._goals import goal_entries
 from gradiend.evaluator._selection import BASE, BaseContext, described_ratio
-from gradiend.util import BALANCE
+from gradiend.util import BALANCE, WEAKENED
 from gradiend.util._display import UNKNOWN, Result, Table, facts, number, with_interval
 
 
@@ -78,7 +78,7 @@ class DecoderResult(Result):
         elif "value_interval" not in one:
             measured = name
         else:
-            measured = f"P({name})" if one["strengthen"] else f"1 - P({name.removesuffix('_weaken')})"
+            measured = f"P({name})" if one["strengthen"] else f"1 - P({name.removesuffix(WEAKENED)})"
         base = one.get("base_lms")
         is_known = one.get("likelihood_ratio") is not None or (one.get("lms") is not None and base)
         kept = described_ratio(one, BaseContext(base)) if is_known else UNKNOWN

@@ -25,6 +25,8 @@ from gradiend.util.paths import CONFIG_FILE, CONTEXT, MODEL_DIR, REWRITE_RECORD,
 def describe(path: str | Path) -> dict[str, Any]:
     """What is at a path, for people: name → value.
 
+    Of a rewrite, `measured` is the number after it, `of` says what the number is, and `before` is the base model's.
+
     Args:
         path: The folder of an experiment, a run.json, a checkpoint of a GRADIEND, a rewritten model, or a delta; also a
             place on a hub, `owner/name` or `hf://owner/name@revision/subfolder`.
@@ -97,17 +99,14 @@ def _described(place: Path) -> dict[str, Any]:
 
 def _of_rewrite(record: RewriteRecord) -> dict[str, Any]:
     choice = record.choice
-    found: dict[str, Any] = {}
-    if choice is not None:
-        is_class = choice.direction != "balance"
-        found["goal"] = f"{choice.direction} {choice.target_class}" if is_class else choice.direction
+    found: dict[str, Any] = {} if choice is None else {"goal": choice.goal}
     found |= {"step": record.learning_rate, "feature factor": record.feature_factor, "part": record.part}
     found["entries changed"] = f"{record.share_changed:.1%}"
     if choice is not None:
+        found["measured"] = choice.measured
         facts = next(iter(((choice.facts or {}).get("goals") or {}).values()), None)
-        ends = [] if facts is None else [one for one in (facts["before"], facts["after"]) if one is not None]
-        told = " → ".join(f"{one:.3f}" for one in ends)
-        found["measured"] = choice.value if facts is None else f"{facts['measured']}: {told}"
+        if facts is not None and choice.value is not None:
+            found |= {"of": facts["measured"], "before": facts["before"]}
         found |= {"LMS": choice.lms, "LMS of the base model": choice.base_lms}
         found["made by"] = choice.gradiend_path
     return {**found, "version": record.gradiend_version}

@@ -16,7 +16,7 @@ import pandas as pd
 
 from gradiend.data import TextFilterConfig, TextPredictionDataCreator
 from gradiend.data.unified._schema import rows_by_split
-from gradiend.evaluator._goals import WEAKENED, goal_entries
+from gradiend.evaluator._goals import goal_entries
 from gradiend.experiment._live_report import LiveReport
 from gradiend.experiment._record import RunRecord
 from gradiend.experiment.sections import Corpus, Delta, Experiment, FeatureClass, Rewrite
@@ -27,7 +27,7 @@ from gradiend.report import write_report
 from gradiend.trainer.core._callback import TrainingCallback
 from gradiend.trainer.core.stats import judgement
 from gradiend.trainer.text import TextPredictionTrainer
-from gradiend.util import BALANCE, paths
+from gradiend.util import BALANCE, WEAKENED, paths
 from gradiend.util._digest import frame_part, hash_model_weights
 from gradiend.util._imports import require_package
 from gradiend.util._keywords import one_of

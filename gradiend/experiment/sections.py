@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from gradiend.data import SpacyTagSpec, TextFilterConfig, TextPreprocessConfig
 from gradiend.trainer import TrainingArguments
@@ -14,6 +14,12 @@ from gradiend.util import BALANCE, PLACEHOLDER
 from gradiend.util._argument_fields import ShowsChanges, fields_in_docstring
 from gradiend.util._checks import require_mapping, require_path
 from gradiend.util._keywords import one_of, strict_keywords
+
+if TYPE_CHECKING:
+    from gradiend.data.core.base_loader import BaseData
+else:
+    # What a file can hold; pydantic reads it.
+    BaseData = str | Sequence[str]
 
 T = TypeVar("T", bound=type)
 
@@ -73,8 +79,9 @@ class Corpus(ShowsChanges):
         TypeError: `feature_targets` is no dict.
     """
 
-    base_data: str | Sequence[str]
-    """The text: a CSV, Parquet, JSON Lines or text file, the folder or hub id of a data set, or a list of texts."""
+    base_data: BaseData
+    """The text: a CSV, Parquet, JSON Lines or text file, the folder or hub id of a data set, or a list of texts; in
+    Python also a frame or a data set with the texts in `text_column`."""
     feature_targets: Mapping[str, Sequence[str] | FeatureClass]
     """Class → its words; or → targets, spacy_tags, use_lemma and weight."""
     text_column: str = "text"
@@ -363,7 +370,8 @@ class Experiment(ShowsChanges):
             for goal in given:
                 if not known:
                     raise ValueError(
-                        f"{name} has {goal!r}, for which no step is looked for: evaluate.decoder.weaken is empty."
+                        f"{name} has {goal!r}, for which no step is looked for: "
+                        f"evaluate.decoder.{name.rpartition('.')[2]} is empty."
                     )
                 one_of(name, goal, known)
 

@@ -67,6 +67,18 @@ class RewriteChoice:
     facts: Mapping[str, Any] | None = field(default=None, repr=False)
     """Further measurements, which the card says."""
 
+    @property
+    def goal(self) -> str:
+        """The goal in words: "strengthen she", "weaken she" or "balance"."""
+        return self.direction if self.direction == "balance" else f"{self.direction} {self.target_class}"
+
+    @property
+    def measured(self) -> float | None:
+        """The value for people: P(class) also where a class is weakened, whose `value` is 1 − P(class)."""
+        # Facts know the goals of classes only; a record without facts is from a version that had none.
+        is_class = self.facts is None or bool(self.facts.get("goals"))
+        return self.value if self.value is None or self.direction != "weaken" or not is_class else 1 - self.value
+
 
 @dataclass(frozen=True, repr=False)
 class RewriteRecord(Shown):
@@ -97,8 +109,8 @@ class RewriteRecord(Shown):
         choice = self.choice
         known = {
             "base model": self.base_model,
-            "goal": None if choice is None else f"{choice.direction} {choice.target_class}",
-            "value": None if choice is None else number(choice.value),
+            "goal": None if choice is None else choice.goal,
+            "value": None if choice is None else number(choice.measured),
             "step": number(self.learning_rate, "g"),
             "feature factor": str(self.feature_factor),
             "part": self.part,
@@ -252,7 +264,7 @@ class Delta(Shown):
         made = ""
         if self.rewrite is not None:
             choice, rewrite = self.rewrite.choice, self.rewrite
-            goal = "" if choice is None else f"{choice.direction} {choice.target_class}, "
+            goal = "" if choice is None else f"{choice.goal}, "
             made = f", {goal}learning_rate={rewrite.learning_rate:g}, feature_factor={rewrite.feature_factor}"
         size = f"{self.num_entries:,} entries of {len(self.changes)} parameters"
         return f"Delta({size} of {self.base_model!r}{made})", []

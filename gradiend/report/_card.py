@@ -29,6 +29,7 @@ from gradiend.report._rewrites import Moved, title_of
 from gradiend.report._verdict import clearly_moved, converged, feature_sentence, separated
 from gradiend.util import BALANCE
 from gradiend.util._card_seal import write_card as write_card
+from gradiend.util._keywords import ALL_SPLITS
 from gradiend.util._processes import by_first
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CONTEXT, OWN_BASE_MODEL, REWRITE_RECORD
@@ -44,10 +45,8 @@ TAGS: dict[Kind, list[str]] = {
     "rewrite": ["gradiend", "model-editing", "transformers"],
     "delta": ["gradiend", "model-editing", "gradiend-delta"],
 }
-TEXTS = {
-    "test": "The test split of the training data", "neutral": "Neutral texts", "balance": "Texts that fit all classes",
-}  # fmt: skip
-"""What the numbers of the metadata were measured on; the hub joins those that have the same split."""
+NOT_RECORDED = "Not recorded"
+"""The name in the metadata of texts that are not known: an evaluation of given rows, or facts of an earlier version."""
 UNKNOWN_LICENSE = "unknown"
 PLACES: dict[Kind, str] = dict.fromkeys(RELATION, "path/to/this/folder") | {"delta": "path/to/this/delta"}
 """The words in place of a path that is not known."""
@@ -141,6 +140,7 @@ def card_of(
         "answers": [] if about.kind != "checkpoint" else _answers(about),
         "n_texts": (about.facts.get("encoder") or {}).get("training_rows"),
         "moves": list(moves.values()),
+        "texts": _texts_of_moves(about, moves),
         "unclear": [one.title for one in moves.values() if one.change_interval is not None and not clearly_moved(one)],
         "effects": [(moves[key].title, one) for key, one in effects.items() if key in moves],
         "splits": [(split, sorted(n.items())) for split, n in (about.facts.get("rows") or {}).items()],
@@ -322,24 +322,67 @@ def _not_measured(about: About, moves: Mapping[str, Moved]) -> list[str]:
 
 def _results(about: About, moves: Mapping[str, Moved]) -> list[EvalResult]:
     """The numbers that the hub shows beside a model: the correlation, and P before and after each rewrite."""
-    found: list[tuple[str, str, str, Any]] = []
+    found: list[tuple[Texts, str, str, Any]] = []
     encoder = about.facts.get("encoder") or {}
     if about.kind == "checkpoint":
-        found.append(("test", "correlation", "Correlation of encoding and class", encoder.get("correlation")))
+        # Only an evaluation of the test split is noted.
+        found.append(
+            (_splits(["test"]), "correlation", "Correlation of encoding and class", encoder.get("correlation"))
+        )
     for key, one in moves.items():
-        measured = ("balance", "gap") if key == BALANCE else ("test", "probability")
+        rows, neutral = _texts_of(about.goals[key])
+        measured = (Texts("Texts that fit all classes"), "gap") if key == BALANCE else (rows, "probability")
         if one.step is not None:
             found.append((*measured, f"{one.measured}, before the rewrite {one.title}", one.before))
             found.append((*measured, f"{one.measured}, after the rewrite {one.title}", one.after))
-            found.append(("neutral", "ratio", f"{one.score} kept by the rewrite {one.title}", one.kept))
+            found.append((neutral, "ratio", f"{one.score} kept by the rewrite {one.title}", one.kept))
     return [
         EvalResult(
-            task_type=about.task or "other", dataset_type="custom", dataset_name=TEXTS[split],
-            dataset_split=split, metric_type=kind, metric_name=name, metric_value=round(value, 6),
+            task_type=about.task or "other", dataset_type="custom", dataset_name=texts.name,
+            # The hub joins results that have the same split and config.
+            dataset_config=texts.name, dataset_split=texts.split, metric_type=kind, metric_name=name,
+            metric_value=round(value, 6),
         )
-        for split, kind, name, value in found
+        for texts, kind, name, value in found
         if is_number(value)
     ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts that a number was measured on."""
+
+    name: str
+    split: str | None = None
+    """The split of the training data, if it is one split."""
+
+
+def _texts_of(goal: Mapping[str, Any]) -> tuple[Texts, Texts]:
+    """(the texts of P(class), the texts of the kept score) of a measured goal."""
+    rows, has_neutral = _splits(goal.get("splits")), goal.get("has_neutral_texts")
+    if has_neutral:
+        return rows, Texts("Neutral texts")
+    if has_neutral is None or rows.name == NOT_RECORDED:
+        return rows, Texts(NOT_RECORDED)
+    # Without neutral texts, the texts of the rows stand in for them.
+    return rows, Texts(f"{rows.name}, with the words filled in", rows.split)
+
+
+def _splits(names: Sequence[str] | None) -> Texts:
+    if names is None:
+        return Texts(NOT_RECORDED)
+    if list(names) == [ALL_SPLITS]:
+        return Texts("All splits of the training data")
+    if len(names) > 1:
+        return Texts(f"The splits {', '.join(names)} of the training data")
+    return Texts(f"The {names[0]} split of the training data", names[0])
+
+
+def _texts_of_moves(about: About, moves: Mapping[str, Moved]) -> str:
+    """The texts of P(class), in the sentence that explains the table of the rewrites."""
+    known = {_texts_of(about.goals[key])[0].name for key in moves if key != BALANCE}
+    name = known.pop() if len(known) == 1 else NOT_RECORDED
+    return "texts" if name == NOT_RECORDED else f"{name[0].lower()}{name[1:]}"
 
 
 # Lines to run

@@ -14,7 +14,7 @@ import pandas as pd
 from gradiend.evaluator._goals import goal_entries
 from gradiend.report._rewrites import Moved, goal_of, outcome_of
 from gradiend.report._side_effects import side_effects_of
-from gradiend.util import BALANCE
+from gradiend.util import BALANCE, WEAKENED
 from gradiend.util._argument_fields import plain
 
 MOST_TOKENS = 5
@@ -27,7 +27,8 @@ _BY_CLASS = ("mean_by_feature_class", "mean_by_feature_class_interval")
 _OF_SEED = (
     "seed", "converged", "reason", "convergence_metric", "convergence_metric_value", "threshold", "eval_correlation",
 )  # fmt: skip
-_DRAWN = ("charts", "table")
+_OF_PAGE = ("is_probability", "charts", "table")
+"""Fields of an outcome that only the page needs."""
 
 
 def seed_facts(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,20 +46,20 @@ def encoder_facts(result: Mapping[str, Any], classes: Sequence[str]) -> dict[str
 
 def decoder_facts(results: Mapping[str, Any], classes: Sequence[str], *, on_others: bool) -> dict[str, Any]:
     """Goal of `evaluate_decoder` → its outcome, for each goal that is a class or the balance."""
-    known = {*classes, *(f"{name}_weaken" for name in classes), BALANCE}
+    known = {*classes, *(f"{name}{WEAKENED}" for name in classes), BALANCE}
     found = {}
     for key, summary in goal_entries(results).items():
         if key in known:
             goal = goal_of(summary, key, classes, on_others)
             outcome = vars(outcome_of(summary, key, goal))
             named = {"part": summary.get("part", "decoder"), "class": goal.target_class, "strengthen": goal.strengthen}
-            found[key] = plain({**{name: value for name, value in outcome.items() if name not in _DRAWN}, **named})
+            found[key] = plain({**{name: value for name, value in outcome.items() if name not in _OF_PAGE}, **named})
     return found
 
 
 def moved_of(fact: Mapping[str, Any]) -> Moved:
     """Undo `decoder_facts`, for one goal."""
-    names = [item.name for item in dataclasses.fields(Moved) if item.name not in _DRAWN]
+    names = [item.name for item in dataclasses.fields(Moved) if item.name not in _OF_PAGE]
     return Moved(**{name: fact[name] for name in names})
 
 

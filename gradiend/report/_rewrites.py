@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gradiend.evaluator._goals import BalanceGoal, Goal, goal_entries
-from gradiend.evaluator._selection import BASE
+from gradiend.evaluator._goals import BalanceGoal, Goal, goal_entries, weakened_class
+from gradiend.evaluator._selection import BASE, numbers_of
 from gradiend.report._figures import Chart, Rule, Series, chart
 from gradiend.report._format import Text, is_number, listed, step
-from gradiend.util import BALANCE
+from gradiend.util import BALANCE, WEAKENED
 from gradiend.visualizer.balance import preference
 
 MOST_BALANCE_TEXTS = 40
@@ -24,7 +24,7 @@ class Moved:
     key: str
     """The key of the goal in the results."""
     title: str
-    """"towards feminine", "away from feminine" or "towards neither"."""
+    """"towards feminine", "away from feminine", "towards neither", or the name of a metric of the user's own."""
     measured: str
     """The meaning of `before` and `after`."""
     before: float | None
@@ -45,6 +45,8 @@ class Moved:
     why: str
     """Why this rewrite was chosen, or why there is none."""
     note: str | None
+    is_probability: bool = True
+    """Whether `before` and `after` are P(class): neither the gap between the classes nor a metric of the user's own."""
     charts: Sequence[Chart] = ()
     table: Sequence[Mapping[str, Any]] = ()
     """The measured steps."""
@@ -83,6 +85,15 @@ class Balance:
     """Whether the axis goes from one class to the other (two classes), or from 0 to 1."""
 
 
+@dataclass(frozen=True)
+class MetricGoal(Goal):
+    """A metric of the user's own, whose numbers in the grid have its name; the library does not know its texts."""
+
+    def value(self, entry: Mapping[str, Any]) -> float | None:
+        """The metric; None if the entry does not have it."""
+        return numbers_of(entry).get(self.target_class)
+
+
 def moves_of(decoder: Mapping[str, Any], classes: Sequence[str], *, on_others: bool) -> list[Moved]:
     """The outcome of each goal of a decoder evaluation; `on_others`: a class is strengthened on texts of the others."""
     return [_moved(decoder, name, goal_of(decoder[name], name, classes, on_others)) for name in goal_entries(decoder)]
@@ -93,26 +104,28 @@ def title_of(key: str, summary: Mapping[str, Any] | None = None) -> str:
     if key == BALANCE:
         return "towards neither"
     if summary is not None and not summary.get("strengthen", True):
-        return f"away from {key.removesuffix('_weaken')}"
+        return f"away from {key.removesuffix(WEAKENED)}"
     return f"towards {key}"
 
 
 def goal_of(summary: Mapping[str, Any], key: str, classes: Sequence[str], on_others: bool) -> Goal:
-    """The goal of an entry of the results of a decoder evaluation; see `moves_of`."""
+    """The goal of an entry of the results of a decoder evaluation, by its key; see `moves_of`."""
     factor = summary["feature_factor"] or 0.0
     if key == BALANCE:
         return BalanceGoal(BALANCE, True, (BALANCE, *classes), factor)
-    strengthen = bool(summary.get("strengthen", True))
-    name = key if strengthen else key.removesuffix("_weaken")
-    others = tuple(other for other in classes if other != name)
-    return Goal(name, strengthen, others if strengthen and on_others else (name,), factor)
+    weakened = weakened_class(key, classes)
+    if weakened is not None:
+        return Goal(weakened, False, (weakened,), factor)
+    if key not in classes:
+        return MetricGoal(key, True, (), factor)
+    return Goal(key, True, tuple(other for other in classes if other != key) if on_others else (key,), factor)
 
 
 def _moved(decoder: Mapping[str, Any], key: str, goal: Goal) -> Moved:
     """The outcome of a goal, with the charts and the table of its measured steps."""
     summary, found = decoder[key], outcome_of(decoder[key], key, goal)
     class_factors = {decoder[other]["feature_factor"] for other in goal_entries(decoder) if other != BALANCE}
-    rows = _measured_steps(decoder["grid"], goal, _kept_score(summary), is_turned(key, goal), class_factors)
+    rows = _measured_steps(decoder["grid"], goal, _kept_score(summary), class_factors)
     return replace(found, charts=_charts(goal, rows, found), table=rows)
 
 
@@ -128,23 +141,19 @@ def kept_share(ratio: Mapping[str, Any], lms: Any, base_lms: Any) -> float | Non
     return ratio.get("value")
 
 
-def is_turned(key: str, goal: Goal) -> bool:
-    """Whether results hold 1 − P, which the choice maximises where a class is weakened; readers want P."""
-    return key != BALANCE and not goal.strengthen
-
-
 def outcome_of(summary: Mapping[str, Any], key: str, goal: Goal) -> Moved:
     """The outcome of a goal, from its entry in the results of a decoder evaluation alone."""
     score = _kept_score(summary)
     kept = summary.get(score) or {}
     share = kept_share(kept, summary.get("lms"), summary.get("base_lms"))
-    measured = f"P({goal.target_class}) on texts of {', '.join(goal.datasets)}"
+    # A step that was chosen by P(class) has this interval; candidates of the user's own may measure anything.
+    chosen_by_own = summary["learning_rate"] is not None and "value_interval" not in summary
+    is_probability = not isinstance(goal, (BalanceGoal, MetricGoal)) and not chosen_by_own
+    measured = f"P({goal.target_class}) on texts of {', '.join(goal.datasets)}" if is_probability else key
     if key == BALANCE:
         measured = "mean gap |difference| / sum on texts that fit all classes"
-    elif summary["learning_rate"] is not None and "value_interval" not in summary:
-        # Only a choice for a class has this interval: the number is a metric that a user asked for.
-        measured = key
-    turned = is_turned(key, goal)
+    # Results hold 1 − P, which the choice maximises where a class is weakened; readers want P.
+    turned = is_probability and not goal.strengthen
     ends = {
         name: _turned(summary.get(f"{name}_interval"), turned, whole=0.0 if name == "change" else 1.0)
         for name in ("value", "base_value", "change")
@@ -156,10 +165,12 @@ def outcome_of(summary: Mapping[str, Any], key: str, goal: Goal) -> Moved:
     values: list[Any] = [summary.get("value"), summary.get("base_value")]
     value, base = (1 - one if turned and is_number(one) else one for one in values)
     name = "likelihood of neutral text" if score == "likelihood_ratio" else "score of neutral text (LMS)"
+    title = key if isinstance(goal, MetricGoal) else title_of(key, {"strengthen": goal.strengthen})
     return Moved(
-        key, title_of(key, summary), measured, base, ends["base_value"], value, ends["value"], ends["change"],
+        key, title, measured, base, ends["base_value"], value, ends["value"], ends["change"],
         summary["learning_rate"], summary["feature_factor"], share, (kept.get("low"), kept.get("high")), name,
         summary.get("least_share"), summary.get("why") or summary.get("reason") or "", summary.get("note"),
+        is_probability,
     )  # fmt: skip
 
 
@@ -168,7 +179,7 @@ def _turned(pair: Any, turned: bool, *, whole: float) -> Any:
 
 
 def _measured_steps(
-    grid: Mapping[Any, Mapping[str, Any]], goal: Goal, score: str, turned: bool, class_factors: Collection[Any]
+    grid: Mapping[Any, Mapping[str, Any]], goal: Goal, score: str, class_factors: Collection[Any]
 ) -> list[dict[str, Any]]:
     """The measured steps of a goal: step, factor, value with its interval, kept share with its interval, skipped."""
     base = grid.get(BASE, {})
@@ -184,7 +195,7 @@ def _measured_steps(
             own = BALANCE not in entry and factor == goal.factor
         if not own:
             continue
-        value = goal.value(entry)
+        value, turned = goal.value(entry), not goal.strengthen
         if turned and value is not None:
             value = 1 - value
         if isinstance(goal, BalanceGoal):
@@ -230,7 +241,7 @@ def _charts(goal: Goal, rows: Sequence[Mapping[str, Any]], found: Moved) -> list
     common["x_range"] = (min(steps), max(steps)) if steps else None
     mark = [] if found.step is None else [Rule(abs(found.step), "chosen", True, "chosen")]
     name = title = found.key
-    if found.measured != found.key:
+    if found.is_probability:
         name = f"P({goal.target_class})"
         title = f"{name} on texts of {listed(goal.datasets, 2)}"
     values = Series(

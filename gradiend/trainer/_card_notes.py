@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from gradiend.model._checkpoint_files import add_facts, holds, read_facts
 from gradiend.util._argument_fields import plain
 from gradiend.util._imports import LATER
+from gradiend.util._keywords import split_names
 from gradiend.util.logging import get_logger
 
 logger = get_logger(__name__)
@@ -33,9 +34,21 @@ def note_encoder(trainer: Any, model: Any, key: Mapping[str, Any], result: Mappi
         _note_of(trainer, model, lambda: {"encoder": LATER["card facts"]().encoder_facts(result, _targets(model))})
 
 
-def note_decoder(trainer: Any, model: Any, results: Mapping[str, Any]) -> None:
-    """Note what came of each goal of a decoder evaluation of the trained model."""
-    _note_of(trainer, model, lambda: {"goals": _goals(trainer, model, results)})
+def note_decoder(
+    trainer: Any, model: Any, results: Mapping[str, Any], split: str | Sequence[str] | None, rows: Any, neutral: Any
+) -> None:  # fmt: skip
+    """Note what came of each goal of a decoder evaluation of the trained model, and on which texts.
+
+    `split`, `rows` and `neutral` are the arguments of the evaluation: None stands for the test split, and for the
+    trainer's own texts.
+    """
+
+    def found() -> dict[str, Any]:
+        splits = None if rows is not None else split_names(split or "test")
+        has_neutral = neutral is not None or trainer.modality.has_neutral_texts()
+        return {"goals": _goals(trainer, model, results, splits, has_neutral)}
+
+    _note_of(trainer, model, found)
 
 
 def note_side_effects(trainer: Any, model: Any, key: str, frame: pd.DataFrame) -> None:
@@ -55,14 +68,24 @@ def facts_of_rewrites(trainer: Any, model: Any) -> Callable[[str, Mapping[str, A
 
     def facts(key: str, summary: Mapping[str, Any]) -> dict[str, Any]:
         effects = {name: one for name, one in (known.get("side_effects") or {}).items() if name == key}
-        return plain({**known, "goals": _goals(trainer, model, {key: summary}), "side_effects": effects})
+        goals, noted = _goals(trainer, model, {key: summary}), (known.get("goals") or {}).get(key)
+        if noted is not None and goals.get(key) == {**noted, "splits": None, "has_neutral_texts": None}:
+            # These are the numbers that were noted when they were measured, when their texts were known.
+            goals = {key: noted}
+        return plain({**known, "goals": goals, "side_effects": effects})
 
     return facts
 
 
-def _goals(trainer: Any, model: Any, results: Mapping[str, Any]) -> dict[str, Any]:
+def _goals(
+    trainer: Any, model: Any, results: Mapping[str, Any], splits: Sequence[str] | None = None,
+    has_neutral_texts: bool | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """See `decoder_facts` in `gradiend.report._card_facts`; None stands for texts that are not known."""
+    texts = {"splits": splits, "has_neutral_texts": has_neutral_texts}
     on_others = trainer.strengthens_on_other_classes
-    return LATER["card facts"]().decoder_facts(results, _targets(model), on_others=on_others)
+    found = LATER["card facts"]().decoder_facts(results, _targets(model), on_others=on_others)
+    return {key: {**fact, **texts} for key, fact in found.items()}
 
 
 def _targets(model: Any) -> list[str]:

@@ -20,7 +20,7 @@ from gradiend.model._context import one_goal
 from gradiend.model._rewrite_files import RewriteChoice, require_delta_place, write_rewrite_record
 from gradiend.model._shards import is_sharded, whole_state
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.util import BALANCE, paths
+from gradiend.util import BALANCE, WEAKENED, paths
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import differences
 from gradiend.util._checks import require_path
@@ -306,7 +306,7 @@ def _keys(name: str, strengthen: bool) -> list[str]:
     """The keys that a class may have in results; a name that ends in `_weaken` may be such a key itself."""
     if strengthen:
         return [name]
-    return [f"{name}_weaken", name] if name.endswith("_weaken") else [f"{name}_weaken"]
+    return [f"{name}{WEAKENED}", name] if name.endswith(WEAKENED) else [f"{name}{WEAKENED}"]
 
 
 def evaluation_call(strengthen: bool) -> str:

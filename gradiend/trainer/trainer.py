@@ -513,7 +513,7 @@ class Trainer(Shown, FeatureLearningDefinition):
                 increase_target_probabilities=increase_target_probabilities, **kwargs,
             )  # fmt: skip
         model = self.get_model() if given is None else given
-        note_decoder(self, model, results)
+        note_decoder(self, model, results, kwargs.get("split"), training_like_df, neutral_df)
         if self.experiment_dir is None:
             made_from = plain(model_parts(model))
             self._last_results = LastResults(results, made_from).joined(self._last_results)

@@ -25,6 +25,8 @@ AUTO = "auto"
 """In place of numbers: a learning rate, or steps of the decoder, that are searched for."""
 BALANCE = "balance"
 """The goal of no preference among the classes; in an entry of a decoder grid, the measurements of that goal."""
+WEAKENED = "_weaken"
+"""What follows the name of a class in the key of the goal that makes the class less likely."""
 
 # Names are imported on first use, because importing the package must not import torch, which digests need.
 __all__, __dir__, __getattr__ = lazy_names(__name__)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradiend.util import BALANCE
+from gradiend.util import BALANCE, WEAKENED
 from gradiend.util._keywords import nearest, nearest_first
 from gradiend.visualizer._output import USUAL, FigureOptions, Run, checked_output, marked, plot_keywords
 from gradiend.visualizer._style import (
@@ -233,7 +233,7 @@ def _point(entry: Mapping[str, Any], factor: float, rate: float, by_ratio: bool)
 def _selected(
     results: Mapping[str, Any], classes: Sequence[str], wanted: Sequence[str] | None, strengthen: bool
 ) -> tuple[Selected, ...]:
-    suffix = "" if strengthen else "_weaken"
+    suffix = "" if strengthen else WEAKENED
     chosen = []
     for name in classes if wanted is None else wanted:
         summary = results.get(f"{name}{suffix}")
@@ -250,7 +250,11 @@ def _selected(
             continue
         factor, rate = float(summary["feature_factor"]), float(summary["learning_rate"])
         score = summary["likelihood_ratio"]["value"] if "scored_until" in summary else summary.get("lms")
-        chosen.append(Selected(factor, rate, score, name, strengthen, summary.get("value")))
+        value = summary.get("value")
+        if value is not None and not strengthen:
+            # The result holds 1 − P(class), and the panels show P(class).
+            value = 1 - value
+        chosen.append(Selected(factor, rate, score, name, strengthen, value))
     return tuple(chosen)
 
 

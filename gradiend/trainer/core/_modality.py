@@ -43,6 +43,10 @@ class Modality:
         """What a model's card says of the data: `words` and `n_words` of each class, `rows` of each split and class."""
         return {}
 
+    def has_neutral_texts(self) -> bool | None:
+        """Whether there are texts beside the rows that measure what a rewrite costs; None if that is not known."""
+        return None
+
     def evaluation_split(self) -> str:
         """The split that trainings are evaluated on and seeds are compared on."""
         return "validation"

@@ -410,6 +410,9 @@ class TextData(Modality):
             "rows": rows_by_split(self.combined_data),
         }
 
+    def has_neutral_texts(self) -> bool | None:
+        return self.neutral_data is not None
+
     @cached_property
     def shared_words(self) -> list[str]:
         """The words that both target classes have, if no words are given for them."""
