@@ -107,7 +107,7 @@ class Candidates:
         def glance(factor: float, step: float) -> float | None:
             return goal.worth(search.measure((factor, step), datasets, scores=False), base)
 
-        # A policy of the user's own may read the score of every candidate.
+        # A policy that asks for no share may want an entry that keeps less, so that each needs its score.
         glances = share_policy(policy) is not None
         lines: dict[float, StepSearch] = {}
 
