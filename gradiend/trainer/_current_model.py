@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._hub import at_hand
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._models import load
-from gradiend.trainer._preparation import TrainingPlan, model_directory
+from gradiend.trainer._preparation import SharesWork, TrainingPlan, model_directory
 from gradiend.trainer._saved_training import data_of_choice, saved_choice
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import known_of_training
@@ -35,9 +35,6 @@ from gradiend.util.paths import (
     seen_from,
     working_folder,
 )
-
-if TYPE_CHECKING:
-    from gradiend.trainer._shared_work import SharedWork
 
 logger = get_logger(__name__)
 
@@ -82,7 +79,7 @@ class CurrentModel:
         """The model in memory; None until it is needed."""
         self.pruned: ModelWithGradiend | None = None
         """The model that `Trainer.pre_prune` has prepared for the next training."""
-        self.shared: SharedWork | None = None
+        self.shared: SharesWork | None = None
         """What the trainer shares with the other trainers of its suite; None without a suite."""
         self._made_by: bytes | None = None
 

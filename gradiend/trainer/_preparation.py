@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
@@ -38,13 +38,30 @@ from gradiend.util._processes import alone, processes
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR, NAMES, SEEDS_DIR, safe_path
 
-if TYPE_CHECKING:
-    from gradiend.trainer._shared_work import SharedWork
-
 logger = get_logger(__name__)
 
 ROWS_OF_A_GLANCE = 8
 """Rows of each label in a glance, which reads fewer rows than a usual training batch and needs no backward pass."""
+
+
+class SharesWork(Protocol):
+    """The work that the trainings of a suite share, see `SharedWork`, which imports this module."""
+
+    estimate: MemoryEstimate | None
+    """The memory that a training takes; None before the first."""
+
+    @property
+    def any_model(self) -> ModelWithGradiend | None:
+        """A model around the base model that trainings share; None before the first."""
+
+    def gradient_directory(self, model: ModelWithGradiend, args: TrainingArguments) -> str | None:
+        """The folder for the gradients by which models are pruned; None if there is none."""
+
+    def model(self, trainer: Any, plan: TrainingPlan, make: Callable[[], ModelWithGradiend]) -> ModelWithGradiend:
+        """The model that a training starts from, what `make` gives, around the base model that trainings share."""
+
+    def take(self, trainer: Any, plan: TrainingPlan) -> Preparation | None:
+        """What was prepared for a training; None if nothing was."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +115,7 @@ class Preparation:
 
     def __init__(
         self, trainer: Any, plan: TrainingPlan, model: ModelWithGradiend | None = None,
-        gradients: GradientStore | None = None, shared: SharedWork | None = None, first: Preparation | None = None,
+        gradients: GradientStore | None = None, shared: SharesWork | None = None, first: Preparation | None = None,
     ) -> None:  # fmt: skip
         self.trainer = trainer
         self.plan = plan

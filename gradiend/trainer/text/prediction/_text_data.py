@@ -277,6 +277,7 @@ class TextData(Modality):
         return summarise(rows, classes=classes, dropped=dropped, tokenizer=tokenizer)
 
     def check_training_data(self, arguments: TrainingArguments) -> None:
+        """See `Modality.check_training_data`: every class needs a batch of rows, and the targets rows to judge by."""
         self.config.eval_targets(self.target_classes)
         train = self.rows("train", arguments.add_identity_for_other_classes)
         sizes = train[UNIFIED_FACTUAL_CLASS].value_counts()
