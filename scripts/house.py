@@ -16,6 +16,7 @@ import sys
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 
 PACKAGE = "gradiend"
@@ -112,6 +113,19 @@ def circles(modules: list[Module]) -> tuple[list[str], list[str]]:
     return sorted(" ↔ ".join(sorted(ring)) for ring in rings), pairs
 
 
+def ring(modules: list[Module]) -> str:
+    """One circle of modules that import each other, for types or within functions too; "" without one.
+
+    Packages are left out: their names are imported from modules, and by them.
+    """
+    graph = {module.name: module.imports for module in modules if not module.name.endswith("__init__")}
+    try:
+        TopologicalSorter({name: imports & graph.keys() for name, imports in graph.items()}).prepare()
+    except CycleError as error:
+        return " → ".join(name.removeprefix(f"{PACKAGE}.") for name in reversed(error.args[1]))
+    return ""
+
+
 def short(folder: str) -> str:
     """A folder's name below the package."""
     return folder.removeprefix(PACKAGE).lstrip(".").replace(".", "/") or "."
@@ -164,6 +178,7 @@ def measure(commit: str) -> dict[str, str]:
         f"functions over {LONG} lines": sum(length > LONG for module in modules for length in module.functions()),
         "modules with one importer": len(single),
         f"– of these under {SMALL} lines": sum(len(module.lines) < SMALL for module in single),
+        "modules in a circle of imports": ring(modules) or "none",
         "steps in a circle of imports": "; ".join(steps) or "none",
         "folders that import each other": "; ".join(pairs) or "none",
         f"`{WORD.pattern}` in code": word.total(),

@@ -92,6 +92,11 @@ def test_commits_stand_side_by_side(repository):
         "– over 500 lines": ["0", "0", "1"],
         "functions over 80 lines": ["0", "0", "1"],
         "modules with one importer": ["0", "1", "2"],
+        "modules in a circle of imports": [
+            "none",
+            "none",
+            "data.words → trainer.text.trainer → trainer.base → data.words",
+        ],
         "steps in a circle of imports": ["none", "none", "data ↔ trainer"],
         "`causal` in code": ["1", "2", "2"],
         "– in trainer": ["1", "2", "2"],
